@@ -1,0 +1,1 @@
+"""The base model and its tokenizer, grouped adapters, and their form on disk."""

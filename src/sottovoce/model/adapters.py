@@ -1,0 +1,159 @@
+"""Grouped LoRA adapters on a frozen base model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sottovoce.errors import ModelError
+from sottovoce.model.base import Base, LoraSettings
+from sottovoce.model.grouped import Binding, GroupedLinear, Site
+from sottovoce.model.head import objective, score
+from sottovoce.rng import stream
+from sottovoce.update import Layout, flatten
+
+PREFIX = "base_model.model."
+"""What the PEFT format writes before every module name."""
+
+
+class LoraModel:
+    """A frozen base model with adapters whose weights are rows of one flat matrix.
+
+    Satisfies ``sottovoce.train.Trainable``. Attaching replaces the targeted linear layers of
+    ``base`` in place; outside a pass they compute what they computed before.
+    """
+
+    shares_a_pass = True
+
+    def __init__(self, base: Base, settings: LoraSettings) -> None:
+        self.base = base
+        self.settings = settings
+        self._binding = Binding(trigger=torch.zeros((), device=base.device, requires_grad=True))
+        targets = find_targets(base, settings)
+        self.layout = Layout(dict(_factor_shapes(targets, settings.rank)))
+        for name, module in targets.items():
+            key_a, key_b = factor_names(name)
+            d_in, d_out = self.layout.shapes[key_a][1], self.layout.shapes[key_b][0]
+            offsets = self.layout.offsets
+            site = Site(offsets[key_a], offsets[key_b], settings.rank, d_in, d_out)
+            grouped = GroupedLinear(module, site, settings.scaling, self._binding)
+            parent, _, child = name.rpartition(".")
+            setattr(base.model.get_submodule(parent), child, grouped)
+        self.targets = tuple(targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows and batches must lie."""
+        return self.base.device
+
+    def initial(self, seed: int) -> NDArray[np.float32]:
+        """Draw A uniformly from ±1/√d_in, as PEFT does, and set B to zero; ``[D]``.
+
+        Every A has its own stream, named by its module, so that all clients can draw it alike.
+        """
+        tensors = {}
+        for name, shape in self.layout.shapes.items():
+            if ".lora_A." in name:
+                bound = 1 / sqrt(shape[1])
+                draw = stream(seed, "lora", name).uniform(-bound, bound, shape)
+                tensors[name] = draw.astype(np.float32)
+            else:
+                tensors[name] = np.zeros(shape, np.float32)
+        return flatten(tensors, self.layout)
+
+    def gradients(self, weights: Tensor, batch: Any, out: Tensor) -> Tensor:
+        """Add the gradient of Σ scale·nll of each group to ``out``; see ``Trainable``."""
+        length = batch.tokens.shape[-1]
+        with self._binding.pass_over(weights, out):
+            hidden = self.base.hidden(batch.tokens.view(-1, length))
+            total, sums = objective(
+                hidden, batch.targets.view(-1, length), batch.scale.view(-1), self.base.head
+            )
+            total.backward()  # type: ignore[no-untyped-call]
+        return sums.view(batch.scale.shape)
+
+    @torch.no_grad()
+    def score(self, weights: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        """Score the sequences of a batch; see ``Trainable``."""
+        length = batch.tokens.shape[-1]
+        with self._binding.pass_over(weights, None):
+            hidden = self.base.hidden(batch.tokens.view(-1, length))
+            sums, right = score(hidden, batch.targets.view(-1, length), self.base.head)
+        return sums.view(batch.scale.shape), right.view(batch.scale.shape)
+
+    def applied(self, weights: NDArray[np.float32]) -> Any:
+        """A context in which the base model itself computes with one client's adapter."""
+        row = torch.from_numpy(weights).to(self.device)[None]
+        return self._binding.pass_over(row, None)
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass instead of storing them."""
+        self.base.model.gradient_checkpointing_enable(  # type: ignore[operator]
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+
+
+def find_targets(base: Base, settings: LoraSettings) -> dict[str, nn.Module]:
+    """The linear layers that get an adapter, by name, in the model's order.
+
+    Raises:
+        ModelError: a target that matches nothing, with the names that would.
+    """
+    head = base.model.get_output_embeddings()  # type: ignore[operator]
+    linear = {
+        name: module
+        for name, module in base.model.named_modules()
+        if linear_shape(module) is not None and module is not head
+    }
+    if settings.targets == "all-linear":
+        return linear
+    chosen = {
+        name: module
+        for name, module in linear.items()
+        if any(name == target or name.endswith(f".{target}") for target in settings.targets)
+    }
+    ends = sorted({name.rpartition(".")[2] for name in linear})
+    for target in settings.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            raise ModelError(
+                f"model.lora.targets names {target!r}, which no linear layer of {base.path} has",
+                allowed=f'"all-linear" or some of {", ".join(ends)}',
+            )
+    return chosen
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
+    """(d_out, d_in) of a linear layer of torch, transformers or bitsandbytes, else None."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    if type(module).__name__ == "Conv1D":
+        d_in, d_out = module.weight.shape  # type: ignore[misc]
+        return int(d_out), int(d_in)
+    return None
+
+
+def factor_names(module: str) -> tuple[str, str]:
+    """The names of a module's A and B in the PEFT format.
+
+    >>> factor_names("model.layers.0.self_attn.q_proj")[0]
+    'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
+    """
+    return f"{PREFIX}{module}.lora_A.weight", f"{PREFIX}{module}.lora_B.weight"
+
+
+def _factor_shapes(
+    targets: dict[str, nn.Module], rank: int
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    for name, module in targets.items():
+        shape = linear_shape(module)
+        if shape is None:
+            raise ModelError(f"{name} is no linear layer")
+        a, b = factor_names(name)
+        yield a, (rank, shape[1])
+        yield b, (shape[0], rank)
