@@ -31,8 +31,10 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """
     digest = hashlib.sha256()
     for name in (seed, *names):
-        kind = b"i" if isinstance(name, int) else b"s"
-        text = str(name).encode()
+        # A NumPy integer is no ``int``, yet names the same stream as the number it holds.
+        whole = isinstance(name, (int, np.integer))
+        kind = b"i" if whole else b"s"
+        text = str(int(name) if whole else name).encode()
         digest.update(kind + len(text).to_bytes(8, "big") + text)
     return int.from_bytes(digest.digest()[:16], "big")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class TrainSettings(BaseModel, frozen=True, extra="forbid"):
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     final_fraction: float = Field(0.1, ge=0, le=1)
-    max_gradient_norm: float | None = Field(1.0, gt=0)
+    max_gradient_norm: Annotated[float, Field(gt=0)] | Literal["off"] = 1.0
     batch_size: int = Field(4, ge=1)
     epochs_per_round: float = Field(1.0, gt=0)
     steps_per_round: int | None = Field(None, ge=0)
@@ -389,10 +389,11 @@ class _Pack:
     def apply(self, active: int, adjust: Adjust | None) -> None:
         """Bound, adjust and apply the gradients of the first ``active`` clients, each by itself."""
         gradients = self.gradients[:active]
-        if self.settings.max_gradient_norm is not None:
+        bound = self.settings.max_gradient_norm
+        if bound != "off":
             for row in gradients:
                 norm = torch.linalg.vector_norm(row)
-                row.mul_(torch.clamp(self.settings.max_gradient_norm / (norm + 1e-6), max=1.0))
+                row.mul_(torch.clamp(bound / (norm + 1e-6), max=1.0))
         if adjust is not None:
             gradients.copy_(adjust(gradients, self.weights[:active], self.received[:active]))
         for place, row in enumerate(self.rows):

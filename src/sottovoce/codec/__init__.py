@@ -1,0 +1,1 @@
+"""What a client's update becomes on its way into a sum."""

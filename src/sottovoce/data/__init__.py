@@ -1,0 +1,1 @@
+"""Conversations from files, their owners, and their partition into clients."""

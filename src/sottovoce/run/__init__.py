@@ -1,0 +1,1 @@
+"""Rounds, engines, the run folder and its ledger."""

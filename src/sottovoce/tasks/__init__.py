@@ -1,0 +1,1 @@
+"""One file per task: examples into prompts and labels, answers into scores."""

@@ -1,0 +1,59 @@
+# Two commands do everything a newcomer needs: `make demo` and `make test`.
+# They need Python 3.11 or newer and make; all else goes into .venv.
+
+# The first interpreter that is new enough; name another with `make demo PYTHON=python3.12`.
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$p; break; fi; done)
+endif
+
+VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
+EXTRAS := hub,parquet,test
+BIN := .venv/bin
+
+# The stamp says: for this Python version, everything that is pinned is installed. It is removed
+# before an installation begins and written after it ended, so an interrupted one never counts.
+STAMP := .venv/.installed-$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo check test slow constraints clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+venv: $(STAMP) ## set up .venv with every extra, all versions pinned
+	@echo ".venv is ready: Python $(VERSION)"
+
+demo: $(STAMP) ## tell the whole story on the bundled model and marketplace
+	$(BIN)/sotto demo
+
+check: $(STAMP) ## format, lint, strict types, import contracts, executed docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest src README.md README.zh.md docs
+
+test: $(STAMP) ## run the tests that take seconds
+	$(BIN)/pytest tests
+
+slow: $(STAMP) ## run the tests that take minutes
+	$(BIN)/pytest tests -m slow
+
+constraints: $(STAMP) ## resolve all dependencies afresh and write constraints.txt
+	$(BIN)/python scripts/pin_dependencies.py
+
+clean: ## remove .venv and everything that can be made again
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(if $(PYTHON),:,echo "No Python 3.11 or newer was found. Install one, or name it: make $(or $(MAKECMDGOALS),venv) PYTHON=/path/to/python3" >&2; exit 2)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or newer. Name another: make $(or $(MAKECMDGOALS),venv) PYTHON=python3.12" >&2; exit 2; }
+	@if test -f $@; then rm -f $@; else echo "Making .venv with Python $(VERSION)"; $(PYTHON) -m venv --clear .venv; fi
+	@echo "Installing the pinned packages; the first time takes a minute or two"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@

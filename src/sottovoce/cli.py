@@ -1,0 +1,296 @@
+"""The command line: one short function per command that parses, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import __version__
+from sottovoce.errors import SottovoceError
+
+if TYPE_CHECKING:
+    from sottovoce.evaluate import AnswerReport, Estimate, LossReport, Scores
+    from sottovoce.run.compare import Comparison
+    from sottovoce.run.local import Outcome
+    from sottovoce.run.prepare import Prepared
+
+app = typer.Typer(
+    name="sotto",
+    help="Train one language model on the private text of many parties.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, the last line.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration."),
+]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+def main() -> None:
+    """Run a command; an error that has a name becomes one sentence and its exit code."""
+    try:
+        app()
+    except SottovoceError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sotto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train one language model on the private text of many parties."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--dir", help="Where the run folder is made.")] = Path(
+        "runs/demo"
+    ),
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Tell the whole story on a generated marketplace and the bundled model, offline."""
+    from sottovoce.console import print_table, to_json, watching
+    from sottovoce.run import demo as story
+
+    config = story.configure(folder, overrides or [])
+    with watching(config.federation.rounds, arms=3, quiet=json) as watch:
+        told = story.tell(config, watch)
+    if json:
+        typer.echo(to_json(told.facts))
+        return
+    print_table("8 shops, one model: held-out loss in nats per token", told.losses)
+    typer.echo("")
+    for answer in told.answers:
+        typer.echo(f"{answer.shop}\n  customer   {answer.question}\n  base       {answer.base}")
+        typer.echo(f"  federated  {answer.federated}\n  the facts  {answer.reference}\n")
+    for line in told.closing:
+        typer.echo(line)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
+    """Write a commented configuration and a few conversations to start from."""
+    from sottovoce.run.init import write_start
+
+    for path in write_start(folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next: sotto run {folder / 'federation.toml'}")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in TOML.")],
+    overrides: Set = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
+    compare: Annotated[
+        bool, typer.Option(help="Train every client alone and one model on the union as well.")
+    ] = False,
+    wire: Annotated[
+        Path | None, typer.Option(help="Write what each client sends to the server there.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a federation in this process."""
+    from sottovoce.config import load_config
+    from sottovoce.console import print_table, to_json, watching
+    from sottovoce.run.compare import compare as run_all
+    from sottovoce.run.compare import federation_only
+    from sottovoce.run.prepare import prepare
+
+    prepared = prepare(load_config(config, overrides or []))
+    print_table("data", prepared.table, to_stderr=True)
+    settings = prepared.config
+    arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
+    with watching(settings.federation.rounds, arms, quiet=json) as watch:
+        start = run_all if compare else federation_only
+        done = start(prepared, watch=watch, resume=resume, wire=wire)
+    facts = _run_facts(prepared, done)
+    typer.echo(to_json(facts) if json else _in_words(facts))
+
+
+@app.command(name="eval")
+def evaluate(run_dir: RunDir, overrides: Set = None, json: Json = False) -> None:
+    """Score a run's answers on held-out conversations, per client, with intervals."""
+    from sottovoce.console import print_table, to_json
+    from sottovoce.run.finished import open_run, score_run
+
+    finished = open_run(run_dir, overrides or [])
+    losses, answers = score_run(finished)
+    if json:
+        typer.echo(to_json(_eval_facts(losses, answers)))
+        return
+    print_table(f"{run_dir}: held-out conversations, 95 % intervals", _eval_rows(losses, answers))
+
+
+@app.command()
+def chat(
+    run_dir: RunDir,
+    once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer once and end.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system message.")] = None,
+    base: Annotated[bool, typer.Option(help="Ask the base model instead.")] = False,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 160,
+    seed: Annotated[int, typer.Option(help="For drawing tokens.")] = 0,
+    json: Json = False,
+) -> None:
+    """Talk to the model of a run."""
+    from sottovoce.console import to_json
+    from sottovoce.model.generate import Sampling
+    from sottovoce.run.finished import converse, open_run, system_message
+
+    finished = open_run(run_dir)
+    if base:
+        finished = finished.without_adapter()
+    message = system if system is not None else system_message(finished)
+    sampling = Sampling(max_new_tokens, temperature, seed=seed)
+    talk = converse(finished, message, sampling)
+    if once is not None:
+        answer = talk(once)
+        typer.echo(to_json({"answer": answer, "system": message}) if json else answer)
+        return
+    typer.echo("Type a question; an empty line ends the conversation.", err=True)
+    while text := _ask():
+        typer.echo(talk(text))
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
+    to: Annotated[str, typer.Option(help="peft: an adapter; merged: a whole model.")] = "peft",
+    json: Json = False,
+) -> None:
+    """Write the model of a run for peft, vLLM and others."""
+    from sottovoce.console import to_json
+    from sottovoce.run.finished import export_run, open_run
+
+    written = export_run(open_run(run_dir), to, folder)
+    typer.echo(
+        to_json({"dir": str(folder), "format": to, "files": written})
+        if json
+        else f"wrote {', '.join(written)} to {folder}"
+    )
+
+
+def _ask() -> str:
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
+    """What ``sotto run --json`` prints."""
+    outcome: Outcome = done.outcome
+    share, reason = done.gap
+    return {
+        "run_dir": str(outcome.folder.root),
+        "rounds": outcome.rounds,
+        "loss": done.loss,
+        "gap_closed": share,
+        "gap_closed_reason": reason,
+        "learning_rates": dict(done.learning_rates),
+        "adapter_sha256": outcome.adapter_sha256,
+        "privacy": prepared.config.privacy.facts(),
+        "seconds": round(outcome.seconds, 3),
+        "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
+        if outcome.seconds
+        else None,
+        "bytes_up_per_client": outcome.bytes_up_per_client,
+        "ledger_head": outcome.ledger_head,
+    }
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    losses = "  ".join(
+        f"{arm} {loss:.4f}" for arm, loss in facts["loss"].items() if loss is not None
+    )
+    lines = [
+        f"{facts['rounds']} rounds in {facts['seconds']:.0f} s",
+        f"held-out loss: {losses}",
+    ]
+    if facts["gap_closed"] is not None:
+        lines.append(f"the federation closes {facts['gap_closed']:.0%} of the gap to pooled text")
+    lines += [
+        "privacy: none (unit none was written out; nothing here is differentially private)",
+        f"run folder: {facts['run_dir']}",
+        f"next: sotto chat {facts['run_dir']}",
+    ]
+    return "\n".join(lines)
+
+
+def _eval_facts(losses: LossReport, answers: AnswerReport | None) -> dict[str, Any]:
+    """What ``sotto eval --json`` prints: averages over clients, and every client apart."""
+    figures: dict[str, Scores | None] = {
+        "loss": losses.loss,
+        "perplexity": losses.perplexity,
+        "token_accuracy": losses.token_accuracy,
+        "rouge_l": answers.rouge_l if answers else None,
+        "tool_call_accuracy": answers.tool_call_accuracy if answers else None,
+        "exact_match": answers.exact_match if answers else None,
+    }
+    clients = {
+        client: {
+            name: _estimate(scores.clients.get(client)) if scores else None
+            for name, scores in figures.items()
+        }
+        for client in losses.loss.clients
+    }
+    averages = {
+        name: scores.average.value if scores and scores.average else None
+        for name, scores in figures.items()
+    }
+    intervals = {
+        name: _estimate(scores.average) if scores else None for name, scores in figures.items()
+    }
+    return {**averages, "intervals": intervals, "clients": clients}
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
+    return None if estimate is None else asdict(estimate)
+
+
+def _eval_rows(losses: LossReport, answers: AnswerReport | None) -> list[list[str]]:
+    figures = [("loss", losses.loss), ("token accuracy", losses.token_accuracy)]
+    if answers is not None:
+        figures += [
+            ("ROUGE-L", answers.rouge_l),
+            ("exact tool calls", answers.tool_call_accuracy),
+        ]
+
+    def cell(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return "-"
+        if estimate.low is None or estimate.high is None:
+            return f"{estimate.value:.3f}"
+        return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+
+    rows = [["client", *(name for name, _ in figures)]]
+    for client in losses.loss.clients:
+        rows.append([client, *(cell(scores.clients.get(client)) for _, scores in figures)])
+    rows.append(["average", *(cell(scores.average) for _, scores in figures)])
+    return rows

@@ -1,0 +1,283 @@
+"""The whole run as one frozen, typed tree; its unions are the only registry."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from sottovoce.data.load import DataSettings
+from sottovoce.errors import ConfigError
+from sottovoce.model.base import ModelSettings
+from sottovoce.strategies.fedavg import FedAvg
+from sottovoce.train import TrainSettings
+
+Strategy = FedAvg
+
+MARKETPLACE = "marketplace"
+"""The value of ``data.path`` that stands for the generated marketplace of the demo."""
+
+
+class RunSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where a run lives and how it is watched; the section ``[run]``.
+
+    Args:
+        dir: the run folder; by default ``runs/`` and the configuration's name.
+        threads: threads for the arithmetic; part of the configuration because sums depend on it.
+        evaluate_every: rounds between two evaluations on the held-out conversations; the last
+            round is always evaluated.
+    """
+
+    dir: str = ""
+    threads: int = Field(2, ge=1)
+    evaluate_every: int = Field(1, ge=1)
+
+
+class FederationSettings(BaseModel, frozen=True, extra="forbid"):
+    """Who trains together and how; the section ``[federation]``.
+
+    Args:
+        rounds: how often the clients' changes are joined.
+        clients: how many clients a partition of the data makes; only where the data name none.
+        clients_per_round: how many are drawn for each round; None takes all.
+        strategy: the algorithm; its name alone, or a table with its parameters.
+    """
+
+    rounds: int = Field(4, ge=1)
+    clients: int | None = Field(None, ge=1)
+    clients_per_round: int | None = Field(None, ge=1)
+    strategy: Strategy = FedAvg()
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
+    """The unit of privacy; the section ``[privacy]``, which has no default.
+
+    Args:
+        unit: ``"none"`` must be written out: this version trains without differential privacy.
+    """
+
+    unit: Literal["none"]
+
+    def facts(self) -> dict[str, Any]:
+        """What a result says about privacy; every figure is null without a unit."""
+        figures = ("epsilon", "delta", "accountant", "noise_multiplier", "noise_std")
+        return {"unit": self.unit} | dict.fromkeys(figures)
+
+
+class SecureSettings(BaseModel, frozen=True, extra="forbid"):
+    """How sums are protected; the section ``[secure]``.
+
+    Args:
+        aggregation: ``"none"``: the server sees each client's update.
+    """
+
+    aggregation: Literal["none"] = "none"
+
+
+class CompareSettings(BaseModel, frozen=True, extra="forbid"):
+    """The arms beside the federation; the section ``[compare]``, used with ``--compare``.
+
+    Args:
+        learning_rates: a grid on which every arm is tuned on one half of the held-out
+            conversations; what is reported comes from the other half. Empty: nothing is tuned.
+        local_learning_rate: for clients that train alone; None takes ``train.learning_rate``.
+        centralised_learning_rate: for training on the union; None takes ``train.learning_rate``.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    local_learning_rate: float | None = Field(None, gt=0)
+    centralised_learning_rate: float | None = Field(None, gt=0)
+
+
+class EvaluateSettings(BaseModel, frozen=True, extra="forbid"):
+    """How ``sotto eval`` scores; the section ``[evaluate]``.
+
+    Args:
+        answers_per_client: held-out answers that are generated and scored for each client.
+        max_new_tokens: the longest generated answer.
+        resamples: bootstrap resamples behind each interval.
+    """
+
+    answers_per_client: int = Field(16, ge=0)
+    max_new_tokens: int = Field(160, ge=1)
+    resamples: int = Field(1000, ge=1)
+
+
+class Config(BaseModel, frozen=True, extra="forbid"):
+    """A federation, from private text to adapter."""
+
+    seed: int = 0
+    task: Literal["chat", "pretrain"] = "chat"
+    run: RunSettings = RunSettings()
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    federation: FederationSettings = FederationSettings()
+    privacy: PrivacySettings
+    secure: SecureSettings = SecureSettings()
+    compare: CompareSettings = CompareSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if (self.data.format == "text") != (self.task == "pretrain"):
+            raise ValueError(
+                f'task is "{self.task}" and data.format is "{self.data.format}"; '
+                'plain text goes with task = "pretrain", conversations with task = "chat"'
+            )
+        drawn = self.data.clients in ("iid", "dirichlet")
+        if drawn and self.federation.clients is None:
+            raise ValueError(
+                f'data.clients is "{self.data.clients}", so federation.clients must say how many'
+            )
+        if not drawn and self.federation.clients is not None:
+            raise ValueError(
+                f"federation.clients is {self.federation.clients}, but data.clients is "
+                f'"{self.data.clients}", which names the clients; remove one of them'
+            )
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file, apply overrides, and check the whole.
+
+    Args:
+        path: a TOML file.
+        overrides: ``"section.key=value"``, where the value is TOML or a bare string.
+
+    Raises:
+        ConfigError: the file, a key or a value cannot be used; the nearest valid name is given.
+    """
+    tree = _read_toml(path)
+    for override in overrides:
+        _set(tree, override)
+    run = tree.setdefault("run", {})
+    if isinstance(run, dict) and not run.get("dir"):
+        run["dir"] = f"runs/{path.stem}"
+    _resolve_paths(tree, path.parent)
+    return make_config(tree, place=str(path))
+
+
+def make_config(tree: Mapping[str, Any], *, place: str) -> Config:
+    """Check a tree of settings; ``place`` names it in errors."""
+    try:
+        return Config.model_validate(dict(tree))
+    except ValidationError as error:
+        raise _explain(error, place) from None
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration as TOML that ``load_config`` reads back to the same value."""
+    path.write_text(tomli_w.dumps(_without_none(config.model_dump(mode="json"))), encoding="utf-8")
+
+
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Make data and model paths absolute: they are meant relative to the configuration's folder."""
+    data, model = tree.get("data"), tree.get("model")
+    if isinstance(data, dict) and (paths := data.get("path")) not in (None, MARKETPLACE):
+        several = [paths] if isinstance(paths, str) else paths
+        if isinstance(several, list) and all(isinstance(one, str) for one in several):
+            resolved = [str((folder / Path(one).expanduser()).absolute()) for one in several]
+            data["path"] = resolved[0] if isinstance(paths, str) else resolved
+    if isinstance(model, dict) and isinstance(name := model.get("path"), str):
+        inner = folder / Path(name).expanduser()
+        if name != "tiny" and inner.is_dir():
+            model["path"] = str(inner.absolute())
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no configuration {path}", remedy="Make one with: sotto init DIR"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f"--set {override!r} is no assignment", allowed="--set section.key=value")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for name in names[:-1]:
+        inner = tree.setdefault(name, {})
+        if isinstance(inner, str) and name == "strategy":
+            inner = tree[name] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {name} is a value, not a section")
+        tree = inner
+    tree[names[-1]] = value
+
+
+def _explain(error: ValidationError, place: str) -> ConfigError:
+    """Turn the first fault into a sentence with what was seen and what is allowed."""
+    fault = error.errors()[0]
+    names = [str(part) for part in fault["loc"] if not str(part).startswith("function-")]
+    key = ".".join(names)
+    if fault["type"] == "extra_forbidden":
+        fields = list(_fields_at(names[:-1]))
+        close = difflib.get_close_matches(names[-1], fields, n=1) or _anywhere(names[-1])
+        return ConfigError(
+            f"{place}: there is no key {key}",
+            allowed=", ".join(sorted(fields)),
+            remedy=f"Did you mean {close[0]}?" if close else "",
+        )
+    if fault["type"] == "missing":
+        if names[:1] == ["privacy"]:
+            return ConfigError(
+                f"{place}: privacy.unit is missing; it has no default",
+                allowed='[privacy] with unit = "none"',
+                remedy="Write it out, so that nobody mistakes this run for a private one",
+            )
+        return ConfigError(f"{place}: {key} is missing")
+    message = fault["msg"].removeprefix("Value error, ")
+    if names[:1] == ["privacy"] and fault["type"] == "literal_error":
+        message += "; this version trains without differential privacy"
+    where = f"{key} is {fault['input']!r}: " if key and not isinstance(fault["input"], dict) else ""
+    return ConfigError(f"{place}: {where}{message}")
+
+
+def _fields_at(names: Sequence[str]) -> Iterable[str]:
+    """The keys that the section with these names may have."""
+    section: Any = Config
+    for name in names:
+        field = section.model_fields.get(name) if hasattr(section, "model_fields") else None
+        if field is None:
+            break
+        section = field.annotation
+    return getattr(section, "model_fields", {})
+
+
+def _anywhere(name: str) -> list[str]:
+    """The full key nearest to ``name`` in any section."""
+    keys = {
+        inner: f"{outer}.{inner}"
+        for outer, field in Config.model_fields.items()
+        for inner in getattr(field.annotation, "model_fields", {})
+    }
+    return [keys[close] for close in difflib.get_close_matches(name, list(keys), n=1, cutoff=0.8)]
+
+
+def _without_none(tree: Any) -> Any:
+    """TOML has no null: a key that is None is left out, and its default is None."""
+    if isinstance(tree, dict):
+        return {name: _without_none(value) for name, value in tree.items() if value is not None}
+    return tree

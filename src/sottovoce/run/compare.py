@@ -1,0 +1,206 @@
+"""The federation beside its alternatives: every client alone, and one model on the union."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sottovoce.config import Config
+from sottovoce.rng import stream
+from sottovoce.run.arms import Evaluation, Watch, evaluate_parties, train_apart
+from sottovoce.run.folder import append_metrics, find
+from sottovoce.run.local import Outcome, federate, play_round
+from sottovoce.run.prepare import Party, Prepared
+from sottovoce.train import ClientState, Example
+from sottovoce.update import flatten, unflatten
+
+ARMS = ("local", "federated", "centralised")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All arms of one comparison.
+
+    Args:
+        outcome: the federation.
+        curves: held-out losses by arm, each beginning with the base model; ``federated`` is
+            always there.
+        learning_rates: what each arm trained with.
+    """
+
+    outcome: Outcome
+    curves: Mapping[str, tuple[Evaluation, ...]]
+    learning_rates: Mapping[str, float]
+
+    @property
+    def loss(self) -> dict[str, float | None]:
+        """Held-out loss of the base model and of every arm, averaged over clients."""
+        base: dict[str, float | None] = {"base": self.curves["federated"][0].mean}
+        return base | {
+            arm: self.curves[arm][-1].mean if arm in self.curves else None for arm in ARMS
+        }
+
+    @property
+    def gap(self) -> tuple[float | None, str]:
+        """``gap_closed`` of these losses."""
+        return gap_closed(self.loss)
+
+
+def federation_only(
+    prepared: Prepared,
+    *,
+    watch: Callable[[str], Watch],
+    resume: bool = False,
+    wire: Path | None = None,
+) -> Comparison:
+    """Run the federation alone; the other arms are missing from the comparison."""
+    outcome = federate(prepared, watch=watch("federated"), resume=resume, wire=wire)
+    rate = prepared.config.train.learning_rate
+    return Comparison(outcome, {"federated": outcome.evaluations}, {"federated": rate})
+
+
+def gap_closed(loss: Mapping[str, float | None]) -> tuple[float | None, str]:
+    """How much of the way from training alone to training on the union the federation covers.
+
+        (local - federated) / (local - centralised)
+
+    Args:
+        loss: ``base``, ``local``, ``federated`` and ``centralised``.
+
+    Returns:
+        The share, and an empty text; or None, and why it would mean nothing: it needs
+        centralised <= 0.95·local and local < base.
+
+    >>> gap_closed({"base": 4.0, "local": 2.0, "federated": 1.1, "centralised": 1.0})
+    (0.9, '')
+    """
+    base, local = loss["base"], loss["local"]
+    federated, centralised = loss["federated"], loss["centralised"]
+    if base is None or local is None or federated is None or centralised is None:
+        return None, "the other arms were not trained; ask for them with --compare"
+    if not local < base:
+        return None, f"training alone ({local:.4g}) is no better than the base model ({base:.4g})"
+    if not centralised <= 0.95 * local:
+        return None, (
+            f"the union ({centralised:.4g}) is less than 5 % better than training alone "
+            f"({local:.4g}), so there is no gap to close"
+        )
+    return (local - federated) / (local - centralised), ""
+
+
+def compare(
+    prepared: Prepared,
+    *,
+    watch: Callable[[str], Watch],
+    resume: bool = False,
+    wire: Path | None = None,
+) -> Comparison:
+    """Run the federation, then every client alone and one model on the union.
+
+    All arms use one recipe and see the same conversations equally often. With a grid in
+    ``compare.learning_rates`` each arm is first tuned on it, on one half of every client's
+    held-out conversations; the losses reported then come from the other half.
+
+    Args:
+        prepared: model, data and configuration.
+        watch: what is told of each arm, by its name.
+        resume: go on with an interrupted federation.
+        wire: as for ``federate``.
+    """
+    rates = _given_rates(prepared.config)
+    if prepared.config.compare.learning_rates:
+        tuning, reporting = _halves(prepared)
+        rates = _tune(tuning, watch)
+        prepared = reporting
+    config = prepared.config
+    tuned = config.train.model_copy(update={"learning_rate": rates["federated"]})
+    prepared = replace(prepared, config=config.model_copy(update={"train": tuned}))
+    outcome = federate(prepared, watch=watch("federated"), resume=resume, wire=wire)
+    base = outcome.evaluations[0]
+    curves = {"federated": outcome.evaluations}
+    for arm in ("local", "centralised"):
+        curves[arm] = (base, *_train_arm(prepared, arm, rates[arm], watch(arm)))
+    _record(outcome, curves, rates)
+    return Comparison(outcome, curves, rates)
+
+
+def _given_rates(config: Config) -> dict[str, float]:
+    shared = config.train.learning_rate
+    return {
+        "local": config.compare.local_learning_rate or shared,
+        "federated": shared,
+        "centralised": config.compare.centralised_learning_rate or shared,
+    }
+
+
+def _train_arm(prepared: Prepared, arm: str, rate: float, watch: Watch) -> list[Evaluation]:
+    settings = prepared.config.train.model_copy(update={"learning_rate": rate})
+    return train_apart(prepared, _apart(prepared.parties, arm), settings, watch)[1]
+
+
+def _apart(
+    parties: Sequence[Party], arm: str
+) -> dict[str, tuple[Sequence[Example], Sequence[Party]]]:
+    """Who trains on what and is judged by whom: each party by itself, or the union by all."""
+    if arm == "local":
+        return {party.name: (party.train, [party]) for party in parties}
+    union = [example for party in parties for example in party.train]
+    return {"centralised": (union, parties)}
+
+
+def _halves(prepared: Prepared) -> tuple[Prepared, Prepared]:
+    """The same preparation judged by one half of each client's held-out examples, and the other."""
+
+    def half(party: Party, which: int) -> Party:
+        order = stream(prepared.config.seed, "tuning", party.name).permutation(
+            len(party.validation)
+        )
+        chosen = np.sort(order[which::2]) if len(order) > 1 else order
+        return replace(party, validation=tuple(party.validation[place] for place in chosen))
+
+    tuning = tuple(half(party, 0) for party in prepared.parties)
+    reporting = tuple(half(party, 1) for party in prepared.parties)
+    return replace(prepared, parties=tuning), replace(prepared, parties=reporting)
+
+
+def _tune(prepared: Prepared, watch: Callable[[str], Watch]) -> dict[str, float]:
+    """The learning rate of the grid with the lowest final loss, for each arm."""
+    rates = {}
+    for arm in ARMS:
+        found = {
+            rate: tuned_loss(prepared, arm, rate, watch(f"{arm} at {rate:g}"))
+            for rate in prepared.config.compare.learning_rates
+        }
+        rates[arm] = min(found, key=lambda rate: found[rate])
+    return rates
+
+
+def tuned_loss(prepared: Prepared, arm: str, rate: float, watch: Watch) -> float:
+    """The final held-out loss of one arm at one learning rate, leaving nothing on disk."""
+    if arm != "federated":
+        return _train_arm(prepared, arm, rate, watch)[-1].mean
+    config = prepared.config
+    tuned = config.train.model_copy(update={"learning_rate": rate})
+    prepared = replace(prepared, config=config.model_copy(update={"train": tuned}))
+    layout = prepared.model.layout
+    server = config.federation.strategy.init(unflatten(prepared.model.initial(config.seed), layout))
+    clients: Mapping[str, ClientState] = {party.name: ClientState() for party in prepared.parties}
+    while server.round < config.federation.rounds:
+        played = play_round(prepared, server, clients, watch)
+        server, clients = played.server, played.clients
+    rows = dict.fromkeys(clients, flatten(server.weights, layout))
+    return evaluate_parties(prepared, rows, prepared.parties, server.round).mean
+
+
+def _record(
+    outcome: Outcome, curves: Mapping[str, Sequence[Evaluation]], rates: Mapping[str, float]
+) -> None:
+    """Add the other arms' curves to the metrics of the run."""
+    folder = find(outcome.folder.root)
+    for arm in ("local", "centralised"):
+        for evaluation in curves[arm][1:]:
+            row = {"arm": arm, "round": evaluation.round, "loss": evaluation.mean}
+            append_metrics(folder, row | {"learning_rate": rates[arm]})

@@ -1,0 +1,233 @@
+"""A finished run, opened again: to chat with, to score, to export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sottovoce import train as training
+from sottovoce.config import Config, load_config
+from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.evaluate import (
+    Answer,
+    AnswerReport,
+    LossReport,
+    TokenScores,
+    answer_report,
+    loss_report,
+)
+from sottovoce.model.adapters import LoraModel
+from sottovoce.model.base import load_base, model_folder
+from sottovoce.model.full import FullModel
+from sottovoce.model.generate import Sampling, generate
+from sottovoce.model.peft_format import write_merged, write_peft
+from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
+from sottovoce.rng import stream
+from sottovoce.run import folder as folders
+from sottovoce.run.folder import RunFolder
+from sottovoce.run.ledger import verify
+from sottovoce.run.prepare import Party, load_parties
+from sottovoce.run.rounds import digest
+from sottovoce.tasks.chat import Prompt, parse_answer, prompts
+from sottovoce.update import flatten, unflatten
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with its model loaded.
+
+    Args:
+        folder: the run folder.
+        config: its resolved configuration.
+        model: the base model with its trainable rows.
+        tokenizer: the base model's.
+        weights: the shared weights after the last round, ``[D]``; None stands for the base model.
+    """
+
+    folder: RunFolder
+    config: Config
+    model: LoraModel | FullModel
+    tokenizer: Tokenizer
+    weights: NDArray[np.float32] | None
+
+    def without_adapter(self) -> Finished:
+        """The base model of this run, as it was before the federation."""
+        return replace(self, weights=None)
+
+    def answer(self, conversations: Sequence[Messages], sampling: Sampling) -> list[str]:
+        """Generate the next assistant turn of each conversation, special tokens included.
+
+        Answers are cut at the end-of-turn token; prompts that leave no room are refused.
+        """
+        ids = [
+            self.tokenizer.encode(self.tokenizer.render(messages, add_generation_prompt=True))
+            for messages in conversations
+        ]
+        limit = getattr(self.model.base.model.config, "max_position_embeddings", None)
+        longest = max(len(prompt) for prompt in ids)
+        if isinstance(limit, int) and longest + sampling.max_new_tokens > limit:
+            raise ConfigError(
+                f"the conversation has {longest} tokens and the answer may take "
+                f"{sampling.max_new_tokens} more",
+                allowed=f"{limit} together, the positions that {self.config.model.path} has",
+                remedy="Start a new conversation, or lower --max-new-tokens",
+            )
+        adapter = nullcontext() if self.weights is None else self.model.applied(self.weights)
+        with adapter:
+            answers = generate(
+                self.model.base,
+                ids,
+                sampling,
+                stop_ids=[self.tokenizer.eos_id],
+                pad_id=self.tokenizer.pad_id,
+            )
+        return [self.tokenizer.decode(answer, keep_special=True) for answer in answers]
+
+
+def open_run(root: Path, overrides: Sequence[str] = ()) -> Finished:
+    """Open a run folder and load its model and last weights, checked against the ledger.
+
+    Args:
+        root: the run folder.
+        overrides: changes to its configuration, for scoring otherwise than it was trained.
+
+    Raises:
+        ConfigError: there is no run in the folder.
+        VerificationError: the ledger, or the weights that it vouches for, were altered.
+    """
+    folder = folders.find(root)
+    config = load_config(folder.config, overrides)
+    torch.set_num_threads(config.run.threads)
+    records, _ = verify(folder.ledger)
+    rounds = [record for record in records if record.kind == "round"]
+    begun = next(record for record in records if record.kind == "start")
+    tensors = folders.read_tensors(folder.weights(len(rounds)))
+    vouched = (rounds[-1] if rounds else begun).payload["weights_sha256"]
+    if digest(tensors) != vouched:
+        raise VerificationError(
+            f"{folder.weights(len(rounds))} is not what the ledger says",
+            remedy="Restore it from a copy, or run the federation again",
+        )
+    base = load_base(config.model)
+    model = FullModel(base) if config.model.train == "full" else LoraModel(base, config.model.lora)
+    tokenizer = load_tokenizer(
+        model_folder(config.model.path), offline=not config.model.allow_download
+    )
+    return Finished(folder, config, model, tokenizer, flatten(tensors, model.layout))
+
+
+def score_run(run: Finished) -> tuple[LossReport, AnswerReport | None]:
+    """Score a run on the held-out conversations of its clients.
+
+    Returns:
+        Token scores of every held-out conversation; and scores of generated answers on up to
+        ``evaluate.answers_per_client`` held-out turns of each client, or None for plain text.
+    """
+    parties, _ = load_parties(run.config, run.tokenizer)
+    settings = run.config.evaluate
+    losses = loss_report(
+        {party.name: _token_scores(run, party) for party in parties},
+        seed=run.config.seed,
+        resamples=settings.resamples,
+    )
+    if run.config.task != "chat" or settings.answers_per_client == 0:
+        return losses, None
+    answers = {party.name: _answers(run, party) for party in parties}
+    report = answer_report(answers, seed=run.config.seed, resamples=settings.resamples)
+    return losses, report
+
+
+def _token_scores(run: Finished, party: Party) -> TokenScores:
+    weights = run.weights if run.weights is not None else run.model.initial(run.config.seed)
+    budget = run.config.train.tokens_per_pass
+    scores = training.score(run.model, weights, party.validation, tokens_per_pass=budget)
+    owners = [example.owner for example in party.validation]
+    return TokenScores(scores.nll, scores.correct, scores.tokens, owners)
+
+
+def _answers(run: Finished, party: Party) -> list[Answer]:
+    """Answer a fixed draw of the party's held-out turns; prompts of similar length share a pass."""
+    settings = run.config.evaluate
+    asked = [prompt for conversation in party.held_out for prompt in prompts(conversation)]
+    drawn = stream(run.config.seed, "answers", party.name).permutation(len(asked))
+    chosen = [asked[place] for place in sorted(drawn[: settings.answers_per_client])]
+    chosen.sort(key=_size)
+    answers: list[Answer] = []
+    for start in range(0, len(chosen), 8):
+        part = chosen[start : start + 8]
+        texts = run.answer(
+            [prompt.messages for prompt in part],
+            Sampling(max_new_tokens=settings.max_new_tokens),
+        )
+        for prompt, text in zip(part, texts, strict=True):
+            content, calls = parse_answer(text)
+            answers.append(Answer(content, prompt.content, calls, prompt.tool_calls, prompt.owner))
+    return answers
+
+
+def _size(prompt: Prompt) -> int:
+    return sum(len(str(message.get("content", ""))) for message in prompt.messages)
+
+
+def export_run(run: Finished, to: str, folder: Path) -> list[str]:
+    """Write the shared model for others: a PEFT adapter, or a whole merged checkpoint.
+
+    Args:
+        run: the finished run.
+        to: ``"peft"`` or ``"merged"``.
+        folder: where the files go.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        ConfigError: another format, or an adapter of a run that trained all parameters.
+    """
+    weights = run.weights if run.weights is not None else run.model.initial(run.config.seed)
+    if to == "merged":
+        write_merged(weights, run.model, folder, run.tokenizer.vendor.save_pretrained)
+    elif to != "peft":
+        raise ConfigError(f"--to is {to!r}", allowed="peft or merged")
+    elif isinstance(run.model, LoraModel):
+        write_peft(unflatten(weights, run.model.layout), run.model, folder)
+    else:
+        raise ConfigError(
+            "this run trained all parameters, so there is no adapter", remedy="Use --to merged"
+        )
+    return sorted(path.name for path in folder.iterdir())
+
+
+def system_message(run: Finished) -> str | None:
+    """The system message that the first client's conversations begin with, if they have one."""
+    if run.config.task != "chat":
+        return None
+    for party in load_parties(run.config, run.tokenizer)[0]:
+        for conversation in party.held_out:
+            if conversation.messages[0].role == "system":
+                return conversation.messages[0].content
+    return None
+
+
+def converse(run: Finished, system: str | None, sampling: Sampling) -> Callable[[str], str]:
+    """Begin a conversation: a function from what the user says to what the model answers.
+
+    Every turn stays in the conversation, so later answers may refer to earlier ones.
+    """
+    turns: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
+
+    def say(text: str) -> str:
+        turns.append({"role": "user", "content": text})
+        answer = run.answer([turns], sampling)[0].strip()
+        turns.append({"role": "assistant", "content": answer})
+        return answer
+
+    return say

@@ -1,0 +1,188 @@
+"""From a configuration to parties with token sequences and a model that can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sottovoce.config import MARKETPLACE, Config
+from sottovoce.data.conversation import Conversation
+from sottovoce.data.dialogues import DemoQuestion, conversations, demo_questions
+from sottovoce.data.load import load, load_text
+from sottovoce.data.market import Market
+from sottovoce.data.marketplace import build_market
+from sottovoce.data.parse import Document
+from sottovoce.data.partition import make_clients
+from sottovoce.errors import ConfigError, DataError
+from sottovoce.model.adapters import LoraModel
+from sottovoce.model.base import load_base, model_folder
+from sottovoce.model.full import FullModel
+from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
+from sottovoce.rng import stream
+from sottovoce.tasks.chat import EncodeSummary, encode_all
+from sottovoce.tasks.pretrain import encode_text
+from sottovoce.train import Example
+
+PER_SHOP = 320
+"""Conversations of each shop of the generated marketplace: one per customer."""
+
+
+@dataclass(frozen=True)
+class Party:
+    """One client's data, ready to train on. Private but the name.
+
+    Args:
+        name: the client.
+        train: token sequences to train on.
+        validation: token sequences held out, whole owners at a time where owners are known.
+        held_out: the held-out conversations themselves; empty for plain text.
+    """
+
+    name: str
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    held_out: tuple[Conversation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a federation in one process needs.
+
+    Args:
+        config: the resolved configuration.
+        parties: the clients, sorted by name.
+        model: the base model with its trainable rows.
+        tokenizer: the base model's.
+        table: what was loaded and skipped and why, as rows for display; the first is the header.
+    """
+
+    config: Config
+    parties: tuple[Party, ...]
+    model: LoraModel | FullModel
+    tokenizer: Tokenizer
+    table: tuple[tuple[str, ...], ...]
+
+
+def prepare(config: Config) -> Prepared:
+    """Load data and model, split, tokenise, and count what became of everything.
+
+    Raises:
+        DataError, ModelError, ConfigError: with the file, line or key at fault.
+    """
+    torch.set_num_threads(config.run.threads)
+    tokenizer = load_tokenizer(
+        model_folder(config.model.path), offline=not config.model.allow_download
+    )
+    parties, table = load_parties(config, tokenizer)
+    base = load_base(config.model)
+    _require_fitting_lengths(config, base.model.config)
+    model = FullModel(base) if config.model.train == "full" else LoraModel(base, config.model.lora)
+    if config.train.gradient_checkpointing:
+        model.checkpoint_activations()
+    wanted = config.federation.clients_per_round
+    if wanted is not None and wanted > len(parties):
+        raise ConfigError(
+            f"federation.clients_per_round is {wanted}", allowed=f"at most {len(parties)}"
+        )
+    return Prepared(config, parties, model, tokenizer, table)
+
+
+def load_parties(
+    config: Config, tokenizer: Tokenizer
+) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
+    """Load, split and tokenise the data of all parties, with a table of what was used."""
+    if config.task == "pretrain":
+        return _text_parties(config, tokenizer)
+    if config.data.path == MARKETPLACE:
+        talks: Sequence[Conversation] = _marketplace(config)
+        rows: list[tuple[str, ...]] = [
+            ("file", "format", "loaded", "skipped", "why"),
+            ("marketplace", "generated", str(len(talks)), "0", ""),
+        ]
+    else:
+        loaded = load(config.data, Path())
+        talks = loaded.conversations
+        rows = list(loaded.summary.table())
+    clients = make_clients(talks, config.data, config.seed, config.federation.clients)
+    parties, total = [], EncodeSummary()
+    for client in clients:
+        train, summary = encode_all(client.train, tokenizer, config.train.max_length)
+        held_out, held_summary = encode_all(client.validation, tokenizer, config.train.max_length)
+        total = total + summary + held_summary
+        parties.append(Party(client.name, tuple(train), tuple(held_out), tuple(client.validation)))
+    _require_examples(parties)
+    return tuple(parties), (*rows, *_length_rows(total))
+
+
+def _text_parties(
+    config: Config, tokenizer: Tokenizer
+) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
+    loaded = load_text(config.data, Path())
+    clients = make_clients(loaded.documents, config.data, config.seed, config.federation.clients)
+    length = config.train.max_length
+
+    def encode(documents: Sequence[Document]) -> tuple[Example, ...]:
+        text = "\n\n".join(document.text for document in documents)
+        return tuple(encode_text(text, tokenizer, length))
+
+    parties = [Party(c.name, encode(c.train), encode(c.validation)) for c in clients]
+    _require_examples(parties)
+    return tuple(parties), tuple(loaded.summary.table())
+
+
+def marketplace_questions(config: Config) -> tuple[DemoQuestion, ...]:
+    """Three questions of the generated marketplace that no conversation of it holds."""
+    market, written = _market(config.seed)
+    return demo_questions(market, written)
+
+
+@lru_cache(maxsize=1)
+def _market(seed: int) -> tuple[Market, tuple[Conversation, ...]]:
+    market = build_market(seed)
+    return market, tuple(conversations(market, seed, per_shop=PER_SHOP))
+
+
+def _marketplace(config: Config) -> list[Conversation]:
+    made = list(_market(config.seed)[1])
+    limit = config.data.max_conversations
+    if limit is None or limit >= len(made):
+        return made
+    keep = np.sort(stream(config.seed, "marketplace").permutation(len(made))[:limit])
+    return [made[place] for place in keep]
+
+
+def _require_examples(parties: Sequence[Party]) -> None:
+    for party in parties:
+        if not party.train or not party.validation:
+            raise DataError(
+                f"client {party.name!r} has {len(party.train)} sequences to train on and "
+                f"{len(party.validation)} held out, after cutting to train.max_length",
+                allowed="at least one of each",
+                remedy="Raise data.validation_fraction or train.max_length, or merge small clients",
+            )
+
+
+def _require_fitting_lengths(config: Config, model_config: object) -> None:
+    limit = getattr(model_config, "max_position_embeddings", None)
+    if isinstance(limit, int) and config.train.max_length > limit:
+        raise ConfigError(
+            f"train.max_length is {config.train.max_length}",
+            allowed=f"at most {limit}, the positions that {config.model.path} has",
+        )
+
+
+def _length_rows(total: EncodeSummary) -> list[tuple[str, ...]]:
+    notes = [
+        (total.cut, "conversations cut at turn boundaries for length"),
+        (total.truncated, "exchanges shortened, too long on their own"),
+        (total.dropped, "exchanges dropped, no supervised token fits"),
+    ]
+    rows: list[tuple[str, ...]] = [
+        ("all", "tokens", str(total.kept), "0", f"{total.tokens} tokens")
+    ]
+    return rows + [("all", "tokens", "", str(count), why) for count, why in notes if count]
