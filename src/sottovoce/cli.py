@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,6 +38,9 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 def main() -> None:
     """Run a command; an error that has a name becomes one sentence and its exit code."""
+    # No library may tell anyone that it is used; a hub is asked only for what the user named.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except SottovoceError as error:
@@ -46,6 +50,9 @@ def main() -> None:
         typer.echo("interrupted; what was finished is kept", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
         sys.exit(1)
 
 

@@ -200,6 +200,18 @@ def test_lines_removed_swapped_doubled_or_blank_are_detected(path):
         refuses(path)
 
 
+def test_a_sound_line_in_the_wrong_place_is_called_that(path, tmp_path):
+    with Ledger.open(tmp_path / "other") as ledger:
+        for place in range(3):
+            ledger.append("other", {"place": place})
+    a, b, c = path.read_bytes().splitlines(keepends=True)
+    foreign = (tmp_path / "other").read_bytes().splitlines(keepends=True)[2]
+    for lines, bad in ((a + b + b + c, 3), (a + c, 2), (a + b + foreign, 3)):
+        path.write_bytes(lines)
+        with pytest.raises(VerificationError, match=f"line {bad} .* does not follow from the line"):
+            verify(path)
+
+
 @pytest.mark.parametrize(
     "line", [b"[]", b"{}", b"5", b"NaN", b'{"index":0}', b"\xff", b"[" * 100_000, b"\xef\xbb\xbf{}"]
 )

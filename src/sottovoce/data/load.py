@@ -433,13 +433,16 @@ def _expand(
             allowed="files, folders and globs, relative to the configuration's folder",
             remedy=f"Write {near!r}" if near else "",
         )
-    found: tuple[list[Path], list[Path]] = ([], [])
+    data: list[Path] = []
+    other: list[Path] = []
     for match in sorted(_glob(root, rest)):
-        known = match.suffix.lower() in suffixes
-        several = _walk(match, suffixes) if match.is_dir() else ([match] * known, [match])
-        found[0].extend(several[0])
-        found[1].extend(path for path in several[1] if path not in several[0])
-    return found
+        if match.is_dir():
+            within, beside = _walk(match, suffixes)
+            data += within
+            other += beside
+        else:
+            (data if match.suffix.lower() in suffixes else other).append(match)
+    return data, other
 
 
 def _glob(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:

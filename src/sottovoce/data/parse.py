@@ -332,7 +332,7 @@ def _missing_column(
     what: str, names: tuple[str, ...], field: str, columns: tuple[str, ...]
 ) -> DataError:
     """Say which columns are there, which would do, and which one was probably meant."""
-    there = ", ".join(_shown(column) for column in columns[:20]) or "none"
+    there = ", ".join(shorten(column) for column in columns[:20]) or "none"
     more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
     near = next(filter(None, (nearest(name, columns) for name in names)), "")
     return DataError(
@@ -381,7 +381,7 @@ def _role(value: object, roles: Mapping[str, Role], number: int) -> Role:
         return roles[value]
     near = nearest(value, roles) if isinstance(value, str) else ""
     raise DataError(
-        f"unknown role: {_shown(value)} in turn {number}",
+        f"unknown role: {shorten(value)} in turn {number}",
         allowed=", ".join(roles),
         remedy=f"Write {near!r}" if near else "",
     )
@@ -399,7 +399,7 @@ def _part(part: object, number: int) -> str:
     if isinstance(part, Mapping):
         if part.get("type") != "text":
             raise DataError(
-                f"content is not text: turn {number} has a part of type {_shown(part.get('type'))}",
+                f"content is not text: turn {number} has a part of type {shorten(part.get('type'))}",
                 allowed="parts of type text",
             )
         part = part.get("text")
@@ -443,7 +443,9 @@ def _read_pair(record: Mapping[str, object], columns: Mapping[str, str]) -> tupl
         context = _text(record[columns["context"]], "column", columns["context"])
         instruction = "\n\n".join(part for part in (instruction, context) if part)
     if not instruction.strip():
-        raise DataError(f"empty instruction: column {_shown(columns['instruction'])} holds no text")
+        raise DataError(
+            f"empty instruction: column {shorten(columns['instruction'])} holds no text"
+        )
     response = _text(record[columns["response"]], "column", columns["response"])
     return Message("user", instruction), Message("assistant", response)
 
@@ -482,14 +484,14 @@ def _name(
         return str(value)
     if value is not None and not isinstance(value, str):
         raise DataError(
-            f"{field} is not a name: column {_shown(columns[field])} is a {_kind(value)}",
+            f"{field} is not a name: column {shorten(columns[field])} is a {_kind(value)}",
             allowed="text or a whole number",
         )
     if value is not None and value.strip():
         return _text(value.strip(), "column", columns[field])
     if required:
         raise DataError(
-            f"empty {field}: column {_shown(columns[field])} holds no name",
+            f"empty {field}: column {shorten(columns[field])} holds no name",
             allowed=f"a {field} in each record",
         )
     return None
@@ -499,7 +501,7 @@ def _text(value: object, what: str, which: str | int) -> str:
     """Let through text that can be written as UTF-8 and holds no NUL."""
     if isinstance(value, str) and "\0" not in value and (value.isascii() or _is_utf8(value)):
         return value
-    where = f"{what} {_shown(which)}"
+    where = f"{what} {shorten(which)}"
     if not isinstance(value, str):
         raise DataError(f"content is not text: {where} is a {_kind(value)}", allowed="text")
     if "\0" in value:
@@ -527,8 +529,12 @@ def _kind(value: object) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
 
 
-def _shown(value: object) -> str:
-    """Show a name in an error, cut short so that a hostile one cannot fill the screen."""
+def shorten(value: object) -> str:
+    """Show a name in an error, cut short so that a hostile one cannot fill the screen.
+
+    >>> len(shorten("x" * 10**6)) < 100
+    True
+    """
     return _SHORT.repr(value)
 
 
@@ -537,7 +543,7 @@ def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
         (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the name {_shown(twice)} stands twice in one object")
+        raise ValueError(f"the name {shorten(twice)} stands twice in one object")
     return value
 
 

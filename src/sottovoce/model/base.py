@@ -90,6 +90,32 @@ def model_folder(path: str) -> str:
     return str(Path(path).expanduser()) if Path(path).expanduser().exists() else path
 
 
+def local_folder(path_or_name: str) -> str:
+    """Find a model on this machine: a folder as it is, a hub name where it was downloaded to.
+
+    The hub's client must not be asked by name when nothing may be sent: even for what it has on
+    disk it can ask its server which program is calling.
+
+    Raises:
+        ModelError: there is no such folder and no downloaded model of this name.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(path_or_name).is_dir():
+        return path_or_name
+    for file in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        try:
+            found = try_to_load_from_cache(path_or_name, file)
+        except ValueError:  # no hub name has this form
+            break
+        if isinstance(found, str):
+            return str(Path(found).parent)
+    raise ModelError(
+        f"{path_or_name} is neither a folder nor a model that was downloaded before",
+        allowed="a model folder, or a hub name with downloads allowed",
+    )
+
+
 def load_base(settings: ModelSettings) -> Base:
     """Load, freeze and check a causal language model.
 
@@ -102,13 +128,12 @@ def load_base(settings: ModelSettings) -> Base:
         MissingExtraError: 4-bit without bitsandbytes.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder = model_folder(settings.path)
-    if not settings.allow_download and not Path(folder).is_dir():
-        raise ModelError(
-            f"model.path is {settings.path!r} and no such folder exists",
-            allowed='"tiny", a model folder, or a hub name with model.allow_download = true',
-        )
+    if not settings.allow_download:
+        folder = local_folder(folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,

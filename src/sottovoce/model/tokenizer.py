@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sottovoce.errors import ModelError
+from sottovoce.model.base import local_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -137,32 +137,6 @@ class Tokenizer:
             "template": self.vendor.chat_template or DEFAULT_TEMPLATE,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def local_folder(path_or_name: str) -> str:
-    """Find a model on this machine: a folder as it is, a hub name where it was downloaded to.
-
-    The hub's client must not be asked by name when nothing may be sent: even for what it has on
-    disk it can ask its server which program is calling.
-
-    Raises:
-        ModelError: there is no such folder and no downloaded model of this name.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    if Path(path_or_name).is_dir():
-        return path_or_name
-    for file in ("config.json", "tokenizer_config.json", "tokenizer.json"):
-        try:
-            found = try_to_load_from_cache(path_or_name, file)
-        except ValueError:  # no hub name has this form
-            break
-        if isinstance(found, str):
-            return str(Path(found).parent)
-    raise ModelError(
-        f"{path_or_name} is neither a folder nor a model that was downloaded before",
-        allowed="a model folder, or a hub name with downloads allowed",
-    )
 
 
 def load_tokenizer(path_or_name: str, *, offline: bool = True) -> Tokenizer:

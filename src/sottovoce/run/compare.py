@@ -112,7 +112,7 @@ def compare(
     """
     rates = _given_rates(prepared.config)
     if prepared.config.compare.learning_rates:
-        tuning, reporting = _halves(prepared)
+        tuning, reporting = halves(prepared)
         rates = _tune(tuning, watch)
         prepared = reporting
     config = prepared.config
@@ -151,7 +151,7 @@ def _apart(
     return {"centralised": (union, parties)}
 
 
-def _halves(prepared: Prepared) -> tuple[Prepared, Prepared]:
+def halves(prepared: Prepared) -> tuple[Prepared, Prepared]:
     """The same preparation judged by one half of each client's held-out examples, and the other."""
 
     def half(party: Party, which: int) -> Party:
@@ -159,7 +159,11 @@ def _halves(prepared: Prepared) -> tuple[Prepared, Prepared]:
             len(party.validation)
         )
         chosen = np.sort(order[which::2]) if len(order) > 1 else order
-        return replace(party, validation=tuple(party.validation[place] for place in chosen))
+        return replace(
+            party,
+            validation=tuple(party.validation[place] for place in chosen),
+            units=tuple(party.units[place] for place in chosen),
+        )
 
     tuning = tuple(half(party, 0) for party in prepared.parties)
     reporting = tuple(half(party, 1) for party in prepared.parties)

@@ -150,27 +150,30 @@ def _token_scores(run: Finished, party: Party) -> TokenScores:
     weights = run.weights if run.weights is not None else run.model.initial(run.config.seed)
     budget = run.config.train.tokens_per_pass
     scores = training.score(run.model, weights, party.validation, tokens_per_pass=budget)
-    owners = [example.owner for example in party.validation]
-    return TokenScores(scores.nll, scores.correct, scores.tokens, owners)
+    return TokenScores(scores.nll, scores.correct, scores.tokens, party.units)
 
 
 def _answers(run: Finished, party: Party) -> list[Answer]:
     """Answer a fixed draw of the party's held-out turns; prompts of similar length share a pass."""
     settings = run.config.evaluate
-    asked = [prompt for conversation in party.held_out for prompt in prompts(conversation)]
+    asked = [
+        (prompt, conversation.owner or conversation.source)
+        for conversation in party.held_out
+        for prompt in prompts(conversation)
+    ]
     drawn = stream(run.config.seed, "answers", party.name).permutation(len(asked))
     chosen = [asked[place] for place in sorted(drawn[: settings.answers_per_client])]
-    chosen.sort(key=_size)
+    chosen.sort(key=lambda pair: _size(pair[0]))
     answers: list[Answer] = []
     for start in range(0, len(chosen), 8):
         part = chosen[start : start + 8]
         texts = run.answer(
-            [prompt.messages for prompt in part],
+            [prompt.messages for prompt, _ in part],
             Sampling(max_new_tokens=settings.max_new_tokens),
         )
-        for prompt, text in zip(part, texts, strict=True):
+        for (prompt, unit), text in zip(part, texts, strict=True):
             content, calls = parse_answer(text)
-            answers.append(Answer(content, prompt.content, calls, prompt.tool_calls, prompt.owner))
+            answers.append(Answer(content, prompt.content, calls, prompt.tool_calls, unit))
     return answers
 
 

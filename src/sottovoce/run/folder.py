@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import ConfigError, SottovoceError, VerificationError
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,25 @@ def find(root: Path) -> RunFolder:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and have it on disk before returning."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole or not at all, and have it on disk before returning.
+
+    Raises:
+        SottovoceError: the disk refused; what stood there before still stands.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    finally:
+    except OSError as error:
         part.unlink(missing_ok=True)
+        raise SottovoceError(
+            f"{path} cannot be written: {error.strerror}",
+            remedy="Make room or give leave to write there; a run goes on with --resume",
+        ) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

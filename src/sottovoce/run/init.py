@@ -66,7 +66,8 @@ def write_start(folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ConfigError: one of them exists, or the folder cannot be made; nothing is changed.
+        ConfigError: one of them exists; nothing is changed.
+        SottovoceError: the folder cannot be written.
     """
     config, data = folder / "federation.toml", folder / "conversations.jsonl"
     for path in (config, data):
@@ -87,9 +88,6 @@ def write_start(folder: Path) -> list[Path]:
         for client, talks in _TALK.items()
         for owner, question, answer in talks
     ]
-    try:
-        write_bytes(data, ("\n".join(lines) + "\n").encode())
-        write_bytes(config, CONFIGURATION.encode())
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
+    write_bytes(data, ("\n".join(lines) + "\n").encode())
+    write_bytes(config, CONFIGURATION.encode())
     return [config, data]

@@ -24,7 +24,7 @@ from sottovoce.model.base import load_base, model_folder
 from sottovoce.model.full import FullModel
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
-from sottovoce.tasks.chat import EncodeSummary, encode_all
+from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
 
@@ -40,12 +40,15 @@ class Party:
         name: the client.
         train: token sequences to train on.
         validation: token sequences held out, whole owners at a time where owners are known.
+        units: whose each held-out sequence is: the owner where known, else its conversation, None
+            for plain text. Intervals resample these.
         held_out: the held-out conversations themselves; empty for plain text.
     """
 
     name: str
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
+    units: tuple[str | None, ...]
     held_out: tuple[Conversation, ...] = ()
 
 
@@ -112,9 +115,19 @@ def load_parties(
     parties, total = [], EncodeSummary()
     for client in clients:
         train, summary = encode_all(client.train, tokenizer, config.train.max_length)
-        held_out, held_summary = encode_all(client.validation, tokenizer, config.train.max_length)
-        total = total + summary + held_summary
-        parties.append(Party(client.name, tuple(train), tuple(held_out), tuple(client.validation)))
+        total += summary
+        held_out: list[Example] = []
+        units: list[str | None] = []
+        for talk in client.validation:
+            pieces, summary = encode_chat(talk, tokenizer, config.train.max_length)
+            total += summary
+            held_out += pieces
+            units += [talk.owner or talk.source] * len(pieces)
+        parties.append(
+            Party(
+                client.name, tuple(train), tuple(held_out), tuple(units), tuple(client.validation)
+            )
+        )
     _require_examples(parties)
     return tuple(parties), (*rows, *_length_rows(total))
 
@@ -130,7 +143,10 @@ def _text_parties(
         text = "\n\n".join(document.text for document in documents)
         return tuple(encode_text(text, tokenizer, length))
 
-    parties = [Party(c.name, encode(c.train), encode(c.validation)) for c in clients]
+    parties = []
+    for client in clients:
+        held_out = encode(client.validation)
+        parties.append(Party(client.name, encode(client.train), held_out, (None,) * len(held_out)))
     _require_examples(parties)
     return tuple(parties), tuple(loaded.summary.table())
 

@@ -108,7 +108,7 @@ def round_step(
             loss or entry that is not finite, no example in all, or a sum that does not fit.
             Nothing is released.
     """
-    total = empty_sum(Layout({name: tuple(v.shape) for name, v in sorted(state.weights.items())}))
+    total = empty_sum(Layout({name: tuple(v.shape) for name, v in state.weights.items()}))
     facts: dict[str, _Facts] = {}
     for update in updates:
         if update.client in facts:
