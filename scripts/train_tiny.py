@@ -92,7 +92,7 @@ class Recipe:
         decay: weight decay of the matrices.
     """
 
-    steps: int = 2400
+    steps: int = 1600
     tokens_per_step: int = 4096
     block: int = 256
     long_block: int = 1024

@@ -1,5 +1,8 @@
 """Tiny random models built in memory, and the same adapters held by peft to judge ours."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -150,7 +153,50 @@ def with_peft():
         with torch.no_grad():
             for name, parameter in adapter.items():
                 parameter.copy_(torch.from_numpy(tensors[name].copy()))
+        model.eval()
         # In the order of our layout, so that flat vectors can be compared.
         return model, [adapter[name] for name in layout.shapes]
 
     return build
+
+
+class _Spy:
+    """A trainable model that remembers the batches it was handed since the last ``drain``."""
+
+    def __init__(self, model):
+        self.model = model
+        self.seen = []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def gradients(self, weights, batch, out):
+        self.seen.append(_Seen(batch.tokens.clone(), batch.targets.clone(), batch.scale.clone()))
+        return self.model.gradients(weights, batch, out)
+
+    def drain(self):
+        seen, self.seen = self.seen, []
+        return seen
+
+
+@dataclass(frozen=True)
+class _Seen:
+    tokens: Any
+    targets: Any
+    scale: Any
+
+    def rows(self):
+        """The sequences of this pass, without padding rows and padding tokens."""
+        return [
+            tuple(int(token) for token in row if token)
+            for row, weight in zip(
+                self.tokens.flatten(0, -2), self.scale.flatten().tolist(), strict=True
+            )
+            if weight
+        ]
+
+
+@pytest.fixture(scope="session")
+def spy():
+    """Watch what a model is handed: ``spy(model)``, then ``.drain()``."""
+    return _Spy

@@ -390,11 +390,14 @@ def test_the_map_lists_every_file_of_the_package_and_no_other() -> None:
     assert [folder for folder in folders if not (PACKAGE / folder).is_dir()] == []
 
 
+_LISTED = {"docs": "*.md", "scripts": "*.py", "benchmarks": "*.py", "examples": "*.toml"}
+
+
 def test_the_map_of_the_surroundings_points_at_what_exists() -> None:
     around = mapped("Around the package")
     assert around
     assert [path for path in around if not (ROOT / path).exists()] == []
-    for folder, pattern in {"docs": "*.md", "scripts": "*.py", "benchmarks": "*.py"}.items():
+    for folder, pattern in _LISTED.items():
         for path in (ROOT / folder).rglob(pattern):
             relative = path.relative_to(ROOT).as_posix()
             if relative == "docs/map.md":

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from sottovoce.model.base import LoraSettings, fingerprint, wrap_base
+from sottovoce.errors import ConfigError
+from sottovoce.model.base import LoraSettings, fingerprint
 from sottovoce.train import (
-    Client,
     ClientState,
     Diverged,
     Round,
@@ -139,8 +139,7 @@ def flat(tensors):
 def require_equal(ours, model, result):
     """Weights within 1e-5, and no more slack than a handful of weights ever needs."""
     error = np.abs(flatten(ours.tensors, model.layout) - result.change)
-    print(ours.client, np.mean(result.slack > 1e-5), error.max(), (error/(1e-5+result.slack)).max(), (error/(1e-6+result.slack)).max(), np.abs(result.change).max())
-    assert np.mean(result.slack > 1e-5) < 0.02
+    assert np.mean(result.slack > 1e-5) < 0.01
     assert (error <= 1e-5 + result.slack).all(), error.max()
     assert ours.loss == pytest.approx(result.loss, abs=1e-5)
 
@@ -219,3 +218,283 @@ def test_every_client_ends_where_peft_and_a_plain_loop_bring_it_alone(
             update, state = results[place]
             require_equal(update, model, result)
             assert state.cursor == memory.cursor
+
+
+def test_trap_6_each_client_counts_its_own_adam_steps(attach, random_row, five):
+    model = attach(settings=LORA)
+    recipe = RECIPES["adamw, linear, kept state"]
+    (_, first), (_, second) = rounds(model, five, random_row(model), recipe, count=2)
+    for rounds_done, results in ((1, first), (2, second)):
+        for update, state in results:
+            if update.steps:
+                assert state.moments["step"] == rounds_done * update.steps
+            else:
+                assert not state.moments
+
+
+def test_a_reset_forgets_the_moments_and_keeps_the_cursor(attach, random_row, five):
+    model = attach(settings=LORA)
+    recipe = TrainSettings(batch_size=3)
+    ((_, results),) = rounds(model, five, random_row(model), recipe, count=1)
+    assert all(state.moments is None for _, state in results)
+    assert [state.cursor for _, state in results] == [3, 1, 4, 0, 2]
+
+
+def test_kept_moments_come_back_after_a_trip_through_files(attach, random_row, five, tmp_path):
+    """The run folder keeps moments as arrays; a state read back must give the same round."""
+    model = attach(settings=LORA)
+    recipe = RECIPES["adamw, linear, kept state"]
+    received = dict.fromkeys((client.name for client in five), random_row(model))
+    begun = train(model, five, received, recipe, Round(0, 2, SEED))
+    again = []
+    for client, (_, state) in zip(five, begun, strict=True):
+        moments = {}
+        for name, value in (state.moments or {}).items():
+            np.save(tmp_path / "moment.npy", value)
+            moments[name] = np.load(tmp_path / "moment.npy")
+        again.append(replace(client, state=ClientState(state.cursor, moments)))
+    straight = [replace(c, state=s) for c, (_, s) in zip(five, begun, strict=True)]
+    results = [train(model, c, received, recipe, Round(1, 2, SEED)) for c in (straight, again)]
+    for (one, _), (other, _) in zip(*results, strict=True):
+        assert (flatten(one.tensors, model.layout) == flatten(other.tensors, model.layout)).all()
+
+
+def test_the_cursor_moves_on_until_every_example_was_seen(attach, random_row, make_client, spy):
+    model = spy(attach(settings=LORA))
+    client = make_client("paris", [10, 12, 14, 16, 18, 20, 22, 24])
+    recipe = TrainSettings(batch_size=2, steps_per_round=2)
+    seen = []
+    for _, results in rounds(model, [client], random_row(model), recipe, count=3):
+        assert results[0][0].steps == 2
+        seen.append({row for batch in model.drain() for row in batch.rows()})
+    everything = {tuple(example.tokens) for example in client.examples}
+    assert seen[0] | seen[1] == everything
+    assert not seen[0] & seen[1]
+    assert seen[2] < everything
+
+
+def test_no_steps_give_a_zero_update_and_the_same_state(attach, random_row, five):
+    model = attach(settings=LORA)
+    received = dict.fromkeys((client.name for client in five), random_row(model))
+    results = train(model, five, received, TrainSettings(steps_per_round=0), Round(0, 1, SEED))
+    for client, (update, state) in zip(five, results, strict=True):
+        assert not flatten(update.tensors, model.layout).any()
+        assert (update.client, update.examples) == (client.name, len(client.examples))
+        assert (update.steps, update.tokens, update.loss) == (0, 0, 0.0)
+        assert state.cursor == 0
+
+
+def test_no_clients_give_no_updates(attach):
+    assert train(attach(settings=LORA), [], {}, TrainSettings(), Round(0, 1, SEED)) == []
+
+
+def test_training_leaves_base_and_received_weights_untouched(tiny, attach, random_row, five):
+    pristine = tiny("llama")
+    model = attach(settings=LORA)
+    before = fingerprint(model.base)
+    received = dict.fromkeys((client.name for client in five), random_row(model))
+    copies = {name: row.copy() for name, row in received.items()}
+    train(model, five, received, TrainSettings(batch_size=3), Round(0, 1, SEED))
+    assert fingerprint(model.base) == before
+    held = {n.replace(".base.", "."): v for n, v in model.base.model.state_dict().items()}
+    assert all(torch.equal(held[name], value) for name, value in pristine.state_dict().items())
+    assert all((received[name] == row).all() for name, row in copies.items())
+
+
+@pytest.mark.parametrize("bound", [0.3, "off"])
+def test_the_adjust_hook_pulls_like_a_proximal_gradient(
+    bound, tiny, attach, with_peft, random_row, five
+):
+    """FedProx: the loss gradient is bounded first, then mu (w - received) is added to it."""
+    mu = 0.7
+    recipe = TrainSettings(
+        optimizer="sgd", learning_rate=0.2, batch_size=2, steps_per_round=3, max_gradient_norm=bound
+    )
+    model = attach(settings=LORA)
+    row = random_row(model)
+    received = dict.fromkeys((client.name for client in five), row)
+    shapes = []
+
+    def pull(gradients, weights, start):
+        shapes.append((gradients.shape, weights.shape, start.shape))
+        return gradients + mu * (weights - start)
+
+    where = Round(0, 1, SEED)
+    results = train(model, five, received, recipe, where, adjust=pull)
+    for client, (update, _) in zip(five, results, strict=True):
+        judge, parameters = with_peft(tiny("llama"), LORA, row, model.layout)
+        result = train_alone(judge, parameters, client, recipe, where, Alone(), mu)
+        require_equal(update, model, result)
+    assert set(shapes) == {((4, model.layout.size),) * 3}
+
+
+def test_clients_leave_the_pack_when_done_and_results_keep_their_order(
+    attach, random_row, five, spy
+):
+    model = spy(attach(settings=LORA))
+    received = dict.fromkeys((client.name for client in five), random_row(model))
+    told = []
+    recipe = TrainSettings(batch_size=3)
+    results = train(model, five, received, recipe, Round(0, 1, SEED), on_step=told.append)
+    assert [update.client for update, _ in results] == [client.name for client in five]
+    assert [update.steps for update, _ in results] == [3, 1, 4, 0, 2]
+    assert [batch.tokens.shape[0] for batch in model.drain()] == [4, 3, 2, 1]
+    assert [(p.step, p.steps, p.clients) for p in told] == [
+        (0, 4, 4),
+        (1, 4, 3),
+        (2, 4, 2),
+        (3, 4, 1),
+    ]
+    assert sum(p.tokens for p in told) == sum(update.tokens for update, _ in results)
+    read = [sum(len(e.tokens) for e in client.examples) for client in five]
+    assert [update.tokens for update, _ in results] == read
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_packs_hold_what_the_stated_memory_holds(optimizer, attach, random_row, make_client, spy):
+    """Received and trained weights, gradient, and moments: 5 rows of float32, or 4 without Adam."""
+    model = spy(attach(settings=LoraSettings(rank=24)))
+    clients = [make_client(name, [8]) for name in "abcdefg"]
+    received = dict.fromkeys("abcdefg", random_row(model))
+    recipe = TrainSettings(optimizer=optimizer, memory_budget_mib=1)
+    train(model, clients, received, recipe, Round(0, 1, SEED))
+    rows = 2**20 // (4 * model.layout.size * (5 if optimizer == "adamw" else 4))
+    assert 1 < rows < 7
+    sizes = [batch.tokens.shape[0] for batch in model.drain()]
+    assert sizes == [rows] * (7 // rows) + [7 % rows] * bool(7 % rows)
+
+
+def test_divergence_stops_the_round_and_names_the_client(attach, random_row, five):
+    model = attach(settings=LORA)
+    received = dict.fromkeys((client.name for client in five), random_row(model))
+    recipe = TrainSettings(
+        learning_rate=1e9, batch_size=3, max_gradient_norm="off", optimizer="sgd", momentum=0.9
+    )
+    with pytest.raises(Diverged, match=r"'(berlin|oslo|rome|lyon)'.*Lower train.learning_rate"):
+        train(model, five, received, recipe, Round(0, 1, SEED))
+
+
+def test_divergence_in_the_last_step_is_found_in_the_weights(attach, random_row, make_client):
+    model = attach(settings=LORA)
+    clients = [make_client(name, [9]) for name in ("rome", "oslo")]
+    received = {name: random_row(model) for name in ("rome", "oslo")}
+
+    def spoil(gradients, weights, start):
+        gradients[1] = float("inf")
+        return gradients
+
+    with pytest.raises(Diverged, match="'oslo'"):
+        train(model, clients, received, TrainSettings(), Round(0, 1, SEED), adjust=spoil)
+
+
+def test_divergence_names_the_one_client_whose_weights_are_bad(attach, random_row, five):
+    model = attach(settings=LORA)
+    received = {client.name: random_row(model) for client in five}
+    received["rome"][5] = np.nan
+    with pytest.raises(Diverged, match=r"'rome'.*step 0 of round 3"):
+        train(model, five, received, TrainSettings(batch_size=3), Round(3, 9, SEED))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0.0, 0.17, 0.5])
+@pytest.mark.parametrize("floor", [0.0, 0.1, 1.0])
+def test_the_schedule_is_that_of_transformers_without_its_idle_first_step(schedule, warmup, floor):
+    """transformers starts the warm-up at 0, a step that changes nothing; ours starts one later."""
+    from transformers.optimization import (
+        get_constant_schedule_with_warmup,
+        get_cosine_with_min_lr_schedule_with_warmup,
+        get_linear_schedule_with_warmup,
+    )
+
+    total, peak = 23, 0.3
+    rise = math.ceil(warmup * total)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], peak)
+    if schedule == "constant":
+        judge = get_constant_schedule_with_warmup(optimizer, rise)
+    elif schedule == "linear":
+        judge = get_linear_schedule_with_warmup(optimizer, rise, total)
+    else:
+        judge = get_cosine_with_min_lr_schedule_with_warmup(
+            optimizer, rise, total, min_lr_rate=floor
+        )
+    theirs = []
+    for _ in range(total + 1):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        judge.step()
+    if schedule == "linear":
+        theirs[rise:] = [peak * floor + (1 - floor) * rate for rate in theirs[rise:]]
+    recipe = TrainSettings(
+        learning_rate=peak, schedule=schedule, warmup_fraction=warmup, final_fraction=floor
+    )
+    ours = [learning_rate(recipe, position, total) for position in range(total)]
+    expected = [theirs[p + 1] if p < rise else theirs[p] for p in range(total)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("examples", "changes", "steps"),
+    [
+        (0, {}, 0),
+        (0, {"steps_per_round": 5}, 0),
+        (9, {"steps_per_round": 5}, 5),
+        (9, {"steps_per_round": 0}, 0),
+        (8, {}, 2),
+        (9, {}, 3),
+        (9, {"epochs_per_round": 0.5}, 2),
+        (9, {"epochs_per_round": 0.01}, 1),
+        (200, {"epochs_per_round": 1.1}, 55),
+        (12, {"epochs_per_round": 2.0}, 6),
+    ],
+)
+def test_steps_in_a_round(examples, changes, steps):
+    assert steps_in_round(examples, TrainSettings(batch_size=4, **changes)) == steps
+
+
+def test_the_schedule_spans_the_run_and_not_the_round(attach, random_row, make_client, spy):
+    """Half a run of linear decay: the second round goes on where the first one stood."""
+    model = attach(settings=LORA)
+    client = make_client("paris", [10, 10, 10, 10])
+    recipe = TrainSettings(
+        optimizer="sgd", learning_rate=1.0, schedule="linear", warmup_fraction=0, final_fraction=0,
+        batch_size=1, max_gradient_norm="off",
+    )  # fmt: skip
+    sizes = []
+
+    def unit(gradients, weights, start):
+        sizes.append(weights.clone())
+        return torch.ones_like(gradients)
+
+    row = {"paris": random_row(model)}
+    for index in range(2):
+        train(model, [client], row, recipe, Round(index, 2, SEED), adjust=unit)
+    moves = [sizes[i] - sizes[i + 1] for i in (0, 1, 2, 4, 5, 6)]
+    rates = [float(move.mean()) for move in moves]
+    np.testing.assert_allclose(rates, [8 / 8, 7 / 8, 6 / 8, 4 / 8, 3 / 8, 2 / 8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 40, 8192])
+def test_scores_are_those_of_a_loop_over_single_sequences(
+    tokens_per_pass, tiny, attach, with_peft, random_row, five
+):
+    model = attach(settings=LORA)
+    row = random_row(model)
+    judge, _ = with_peft(tiny("llama"), LORA, row, model.layout)
+    examples = [example for client in five for example in client.examples]
+    scores = score(model, row, examples, tokens_per_pass=tokens_per_pass)
+    for place, example in enumerate(examples):
+        tokens = torch.tensor(example.tokens, dtype=torch.long)[None]
+        with torch.no_grad():
+            nll = float(summed_nll(judge, example))
+            guesses = judge(input_ids=tokens).logits[0, :-1].argmax(-1)
+        hits = (guesses == tokens[0, 1:]).numpy() & example.supervised[1:]
+        assert scores.nll[place] == pytest.approx(nll, rel=1e-5)
+        assert scores.correct[place] == hits.sum()
+        assert scores.tokens[place] == example.supervised[1:].sum()
+    assert scores.correct.sum() > 0
+
+
+def test_scoring_nothing_is_refused(attach, random_row):
+    model = attach(settings=LORA)
+    with pytest.raises(ConfigError, match="nothing to score"):
+        score(model, random_row(model), [], tokens_per_pass=64)

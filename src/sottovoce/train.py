@@ -180,7 +180,8 @@ def steps_in_round(examples: int, settings: TrainSettings) -> int:
     if settings.steps_per_round is not None:
         return settings.steps_per_round if examples else 0
     batches = math.ceil(examples / settings.batch_size)
-    return math.ceil(batches * settings.epochs_per_round)
+    # Rounded first: 50 · 1.1 is 55.00000000000001 in floating point, and no 56th step is meant.
+    return math.ceil(round(batches * settings.epochs_per_round, 6))
 
 
 def learning_rate(settings: TrainSettings, position: int, total: int) -> float:
@@ -364,8 +365,9 @@ class _Pack:
             )
         for row, client in zip(self.rows, clients, strict=True):
             if settings.optimizer_state == "keep" and client.state.moments:
+                # The fused AdamW wants the step count beside the weights, as torch itself loads it.
                 self.optimizer.state[row] = {
-                    name: torch.tensor(value).to(row.device if value.ndim else "cpu")
+                    name: torch.tensor(value, device=row.device)
                     for name, value in client.state.moments.items()
                 }
 
@@ -381,7 +383,7 @@ class _Pack:
             nll = self.model.gradients(
                 self.weights[rows], _to(batch, self.model.device), self.gradients[rows, None]
             )
-            sums[rows] += nll.sum((1, 2)).double().cpu()
+            sums[rows] += nll.sum((1, 2)).cpu().double()
         for group, rate in zip(self.optimizer.param_groups, rates, strict=False):
             group["lr"] = rate
         return sums, sum(len(example.tokens) for batch in batches for example in batch)
@@ -568,7 +570,7 @@ def score(
         del order[-len(places) :]
         batch = collate([[examples[place] for place in places]], [1.0])
         sums, right = model.score(row, _to(batch, model.device))
-        nll[places] = sums[0, 0].double().cpu().numpy()
+        nll[places] = sums[0, 0].cpu().double().numpy()
         correct[places] = right[0, 0].cpu().numpy()
     counts = np.array([int(example.supervised[1:].sum()) for example in examples])
     return Scores(nll, correct, counts)

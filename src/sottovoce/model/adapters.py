@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sottovoce.errors import ModelError
-from sottovoce.model.base import Base, LoraSettings
+from sottovoce.model.base import Base, LoraSettings, checkpoint_activations
 from sottovoce.model.grouped import Binding, GroupedLinear, Site
 from sottovoce.model.head import objective, score
 from sottovoce.rng import stream
@@ -94,9 +94,7 @@ class LoraModel:
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of storing them."""
-        self.base.model.gradient_checkpointing_enable(  # type: ignore[operator]
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        checkpoint_activations(self.base)
 
 
 def find_targets(base: Base, settings: LoraSettings) -> dict[str, nn.Module]:

@@ -171,6 +171,26 @@ def wrap_base(model: Any, path: str, *, trainable: bool = False) -> Base:
     return base
 
 
+def checkpoint_activations(base: Base) -> None:
+    """Recompute activations in the backward pass instead of storing them.
+
+    Raises:
+        ModelError: the architecture has no layers that can be recomputed.
+    """
+    model: Any = base.model
+    # Newer transformers know the first name and warn at the second; older ones know the second.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    enable = enable or model.gradient_checkpointing_enable
+    try:
+        # The other mode needs an input with a gradient, which a frozen embedding never gives.
+        enable({"use_reentrant": False})
+    except ValueError as error:
+        raise ModelError(
+            f"{base.path} cannot recompute activations: {_first_line(error)}",
+            remedy="Set train.gradient_checkpointing = false",
+        ) from error
+
+
 def fingerprint(base: Base) -> str:
     """SHA-256 over names, shapes, types and bytes of all parameters and buffers of the model."""
     digest = hashlib.sha256()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sottovoce.errors import ModelError
-from sottovoce.model.base import Base
+from sottovoce.model.base import Base, checkpoint_activations
 from sottovoce.model.head import objective, score
 from sottovoce.update import Layout, flatten
 
@@ -82,9 +82,7 @@ class FullModel:
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of storing them."""
-        self.base.model.gradient_checkpointing_enable(  # type: ignore[operator]
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        checkpoint_activations(self.base)
 
     @contextmanager
     def _bound(self, row: Tensor, gradient: Tensor | None) -> Iterator[None]:

@@ -66,7 +66,7 @@ def clip_and_sum(gradients: Tensor, clip_norm: float) -> Clipped:
         raise ConfigError(f"clip_norm is {clip_norm}", allowed="a positive finite number")
     clients, groups, size = gradients.shape
     columns = max(1, CHUNK_BYTES // (8 * max(1, clients * groups)))
-    parts = gradients.split(columns, dim=2)
+    parts = torch.split(gradients, columns, dim=2)
     squares = torch.zeros(clients, groups, dtype=torch.float64, device=gradients.device)
     for part in parts:
         # In float64 no square of a float32 overflows, and no norm is rounded below the bound.
@@ -78,7 +78,7 @@ def clip_and_sum(gradients: Tensor, clip_norm: float) -> Clipped:
     scale = torch.where(finite, scale, 0.0)
     spoiled = not bool(finite.all())
     total = torch.empty(clients, size, dtype=torch.float32, device=gradients.device)
-    for part, place in zip(parts, total.split(columns, dim=1), strict=True):
+    for part, place in zip(parts, torch.split(total, columns, dim=1), strict=True):
         wide = part.double()
         if spoiled:
             # Zero times NaN is NaN, so a scale of zero alone would not remove it.

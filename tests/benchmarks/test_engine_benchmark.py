@@ -1,0 +1,128 @@
+"""The benchmark runs and keeps its promises on a toy; its figures mean nothing here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ModuleType]:
+    """The script, imported as when it is run: its own folder first on the path."""
+    pytest.importorskip("peft", reason="the baselines need peft, which make venv installs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        import engine
+
+        yield engine
+        for name in ("engine", "engine_arms", "measuring"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def toy(engine: ModuleType) -> ModuleType:
+    """A bench that measures one repeat of a toy."""
+    plan = engine.rehearsal(engine.ACCELERATOR)
+    few = [replace(setting, clients=3) for setting in plan.rounds]
+    return engine.Bench(replace(plan, rounds=tuple(few)), CPU, repeats=1, processes=1)
+
+
+def test_json_is_one_object_on_the_last_line(
+    engine: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "federated_over_centralised"
+    assert engine.main(["--accelerator-rehearsal", "--quick", "--json", "--only", key]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads(lines[-1])
+    assert len(lines) == 1
+    assert result[key] == max(entry["value"] for entry in result["detail"][key].values()) > 0
+    assert {"torch", "threads", "commit", "bfloat16_instructions"} <= set(result["environment"])
+
+
+@pytest.mark.parametrize("key", ["sequential_peft_over_grouped", "bf16_speedup", "mfu"])
+def test_every_timed_key_gives_a_positive_figure(
+    engine: ModuleType, toy: ModuleType, key: str
+) -> None:
+    figures = engine.MEASURES[key](toy, key)
+    assert figures[0].key == key
+    assert all(figure.value >= 0 for figure in figures)
+    assert figures[0].value > 0
+
+
+def test_a_peak_is_that_of_one_run(engine: ModuleType, toy: ModuleType) -> None:
+    import measuring
+
+    held = []
+
+    def run() -> None:
+        block = torch.ones(2**24)
+        held.append(block.nbytes)
+
+    peak = measuring.peak_of(run, CPU)
+    assert held[0] * 0.9 <= peak <= held[0] * 1.5
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_fresh_process(engine: ModuleType, toy: ModuleType) -> None:
+    assert engine.peak_bytes("grouped", toy.plan.memory, toy) > 0
+
+
+def test_all_arms_read_the_same_tokens(engine: ModuleType) -> None:
+    import engine_arms
+
+    setting = replace(engine.CPU.rounds[-1], shape=engine.TOY, length=8)
+    tokens = engine_arms.draw_tokens(setting)
+    clients = engine_arms.draw_clients(setting)
+    for own, client in zip(tokens, clients, strict=True):
+        for ids, example in zip(own.reshape(-1, setting.length), client.examples, strict=True):
+            assert ids.tolist() == example.tokens.tolist()
+            assert example.supervised.tolist() == [False] + [True] * (setting.length - 1)
+
+
+def test_the_arms_train_alike(engine: ModuleType) -> None:
+    """One client as a group and the plain step reach the same weights as each other."""
+    import engine_arms
+
+    setting = replace(engine.CPU.per_example, shape=engine.TOY, batch=2, length=8, steps=2)
+    [(update, _)] = engine_arms.grouped(setting, CPU)()
+    assert update.steps == setting.steps
+    assert update.tokens == setting.tokens
+    for arm in (engine_arms.plain, engine_arms.per_example, engine_arms.sequential):
+        arm(setting, CPU)()
+
+
+def test_weights_are_counted_without_the_embedding(engine: ModuleType) -> None:
+    import engine_arms
+
+    setting = replace(engine.CPU.per_example, shape=engine.TOY)
+    model = engine_arms.build_vendor(setting, CPU)
+    linear = [m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    assert engine.TOY.linear_weights == sum(linear)
+
+
+def test_the_worst_setting_stands_under_the_key(engine: ModuleType) -> None:
+    from measuring import Figure, summary
+
+    result = summary(
+        [
+            Figure("slow", "a", 0.9, at_most=1.0),
+            Figure("slow", "b", 1.1, at_most=1.0),
+            Figure("slow", "c", 9.0),
+            Figure("gain", "a", 3.0, at_least=2.0),
+            Figure("gain", "b", 1.6, at_least=1.5),
+        ],
+        {},
+    )
+    assert (result["slow"], result["gain"]) == (1.1, 1.6)
+    assert result["passed"] == {"slow": False, "gain": True}
+    assert set(result["detail"]["slow"]) == {"a", "b", "c"}
