@@ -71,11 +71,15 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Time all runs in turn, every other time backwards; the first time does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    gc.collect()
+    # What is alive now outlives all runs; searching it again before each would take a while.
+    gc.freeze()
     for repeat in range(repeats + 1):
         for name in list(runs)[:: 1 if repeat % 2 else -1]:
             taken = seconds_of(runs[name], device)
             if repeat:
                 seconds[name].append(taken)
+    gc.unfreeze()
     return seconds
 
 
@@ -92,7 +96,13 @@ def matrix_rate(size: int, dtype: torch.dtype, device: torch.device) -> float:
     # Numbers at random: an accelerator draws less power, and runs faster, on equal ones.
     left, right = torch.rand(2, size, size, device=device).to(dtype)
     out = torch.empty_like(left)
-    seconds = [seconds_of(lambda: torch.mm(left, right, out=out), device) for _ in range(10)]
+    seconds = []
+    for _ in range(10):
+        synchronise(device)
+        start = time.perf_counter()
+        torch.mm(left, right, out=out)
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds)
 
 

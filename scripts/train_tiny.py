@@ -11,7 +11,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,12 +239,14 @@ def fit(
     recipe: Recipe,
     *,
     seconds_limit: float = math.inf,
+    keep: Callable[[], None] = lambda: None,
 ) -> int:
     """Train the model in place on a long row of tokens; return the number of steps taken.
 
     Args:
         tokens: at least ``recipe.steps * recipe.tokens_per_step`` of them.
         seconds_limit: stop after this time, even where steps are left.
+        keep: called now and then, to save what has been learnt so far.
     """
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -266,6 +268,8 @@ def fit(
             speed = (step + 1) * recipe.tokens_per_step / seconds
             say(f"step {step + 1} loss {np.mean(recent):.4f} {speed:.0f} tokens/s {seconds:.0f} s")
             recent.clear()
+        if (step + 1) % 300 == 0:
+            keep()
         if seconds > seconds_limit:
             say(f"stopped at the limit of {seconds_limit:.0f} s")
             return step + 1
@@ -358,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train tokenizer and model, measure them, and write the folder with its card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=Recipe().steps, help="optimizer steps")
     parser.add_argument("--seconds-limit", type=float, default=2700.0, help="of training")
     options = parser.parse_args(arguments)
     recipe = Recipe(steps=options.steps)
@@ -376,7 +380,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = build_model(SEED)
     size = sum(parameter.numel() for parameter in model.parameters())
     say(f"{size} parameters, {len(tokens)} tokens")
-    steps = fit(model, tokens, recipe, seconds_limit=options.seconds_limit)
+    steps = fit(
+        model,
+        tokens,
+        recipe,
+        seconds_limit=options.seconds_limit,
+        keep=lambda: save(options.out, model, tokenizer),
+    )
     counts = np.bincount(tokens, minlength=VOCABULARY) + 1.0
     heldout = [d for part in corpus(SEED, "heldout", HELDOUT_DOCUMENTS) for d in part]
     scores = [

@@ -171,7 +171,7 @@ def test_what_cannot_be_resumed_stops_even_where_faults_are_counted(tmp_path: Pa
 
 
 @given(st.lists(st.sampled_from([GOOD, " ", "\n", "\r\n", ",", "[", "]", "{"]), max_size=12))
-@settings(max_examples=100)
+@settings(max_examples=60, deadline=None)
 def test_json_agrees_with_the_standard_library(one_folder: Path, parts: list[str]) -> None:
     content = "[" + "".join(parts)
     put(one_folder, "a.json", content)
@@ -577,7 +577,7 @@ def test_settings_are_frozen_and_take_a_list() -> None:
     ),
     st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=60, deadline=None)
 def test_whatever_bytes_come_nothing_but_a_data_error_is_raised(
     one_folder: Path, name: str, parts: list[bytes], strict: bool
 ) -> None:

@@ -171,6 +171,9 @@ def test_a_column_of_speech_is_never_taken_for_an_owner() -> None:
 def test_common_names_go_by_order_and_not_by_position() -> None:
     found = find_columns(("category", "answer", "intent", "output", "question"), AUTO)
     assert found == {"instruction": "question", "response": "output", "label": "intent"}
+    assert find_columns(("question", "answer", "messages"), AUTO) == {"messages": "messages"}
+    talk = Layout(columns=(("messages", "talk"),))
+    assert find_columns(("messages", "talk"), talk) == {"messages": "talk"}
 
 
 def call(**fields: object) -> dict[str, object]:
@@ -185,7 +188,7 @@ CLIENT, LABEL = Layout(required=("client",)), Layout(required=("label",))
 NAMED = Layout(columns=(("owner", "user"),))
 FAULTS = [
     ([HI], AUTO, "not an object", "list"),
-    (turns("x"), AUTO, "turn is not an object", "turn 1 is a text"),
+    (turns("x"), AUTO, "turn is not an object", "turn 1 is text"),
     ({"messages": {"role": "user"}}, AUTO, "turns are not a list", "object"),
     ({"messages": None}, AUTO, "turns are not a list", "null"),
     ({"messages": "["}, AUTO, "broken JSON", "column"),
@@ -205,6 +208,7 @@ FAULTS = [
     (turns({"role": "assistant"}), AUTO, "content is not text", "null"),
     (said(None), AUTO, "content is not text", "null"),
     (said(5), AUTO, "content is not text", "turn 1 is a number"),
+    (said("\0"), AUTO, "NUL character", "turn 1"),
     (said(True), AUTO, "content is not text", "true"),
     (said({}), AUTO, "content is not text", "object"),
     (said([{"type": "image_url"}]), AUTO, "content is not text", "image_url"),
@@ -213,10 +217,11 @@ FAULTS = [
     (said("\ud800"), AUTO, "lone surrogate", "turn 1"),
     (said("a\0b"), AUTO, "NUL character", "turn 1"),
     (turns({**HI, "tool_calls": [CALL]}), AUTO, "broken tool call", "user"),
-    (turns({**HELLO, "tool_calls": {"a": 1}}), AUTO, "broken tool call", "object"),
+    (turns({**HELLO, "tool_calls": {"a": 1}}), AUTO, "broken tool call", "turn 1 is an object"),
     (turns({**HELLO, "tool_calls": ["f"]}), AUTO, "broken tool call", "text"),
     (call(function=None), AUTO, "broken tool call", "null"),
     (call(name=" "), AUTO, "broken tool call", "name"),
+    (call(name=5), AUTO, "broken tool call", "name"),
     (call(name="\udc00"), AUTO, "lone surrogate", "tool"),
     (call(name="f", arguments="[1]"), AUTO, "broken tool call", "list"),
     (call(name="f", arguments="{"), AUTO, "broken JSON", "column"),
@@ -226,7 +231,7 @@ FAULTS = [
     ({"conversations": [{"from": "function_call"}]}, AUTO, "broken tool call", "null"),
     ({"instruction": "", "output": "a"}, AUTO, "empty instruction", "instruction"),
     ({"instruction": "q", "output": " "}, AUTO, "empty assistant turn", "turn 2"),
-    ({"instruction": "q", "output": None}, AUTO, "content is not text", "'output' is a null"),
+    ({"instruction": "q", "output": None}, AUTO, "content is not text", "'output' is null"),
     ({"instruction": [HI], "output": "a"}, AUTO, "content is not text", "list"),
     ({"instruction": "q", "input": 3, "output": "a"}, AUTO, "content is not text", "'input'"),
     (turns(HELLO, system=4), AUTO, "content is not text", "'system'"),
@@ -241,9 +246,22 @@ FAULTS = [
     ({"a": 1}, AUTO, "missing column", "the columns are 'a'"),
     ({}, AUTO, "missing column", "the columns are none"),
     ({"question": "q", "anwser": "a"}, AUTO, "missing column", 'response_column = "anwser"'),
-    ({"conversations": []}, Layout("messages"), "missing column", "'conversations'"),
-    ({"messages": []}, Layout("sharegpt"), "missing column", "'messages'"),
-    ({"messages": []}, Layout("instruction"), "missing column", "the instruction"),
+    ({"a": 1}, AUTO, "missing column", "the instruction, and no column holds all turns; the"),
+    ({"messages": []}, Layout("instruction"), "missing column", "the instruction; the columns"),
+    (
+        {"conversations": []},
+        Layout("messages"),
+        "missing column",
+        "the turns; the columns are 'con",
+    ),
+    (
+        {"messages": []},
+        Layout("sharegpt"),
+        "missing column",
+        "the turns; the columns are 'messages'",
+    ),
+    ({str(n): n for n in range(21)}, AUTO, "missing column", "'19' and 1 more"),
+    (turns({"content": ""}), AUTO, "unknown role", "developer"),
     (turns(HELLO, uid=1), NAMED, "missing column", "'user' (owner_column)"),
 ]
 
@@ -256,6 +274,30 @@ def test_faults_begin_with_their_kind(
         parse_record(record, layout)
     assert caught.value.seen.partition(":")[0] == kind
     assert shown in str(caught.value)
+
+
+def test_an_error_offers_only_what_there_is() -> None:
+    for record, absent in (
+        (turns({"role": "zzz", "content": ""}), "Write"),
+        ({str(n): n for n in range(20)}, "more"),
+    ):
+        with pytest.raises(DataError) as caught:
+            parse_record(record, AUTO)
+        assert absent not in str(caught.value)
+
+
+def test_what_others_say_may_be_empty() -> None:
+    empty = {"role": "user", "content": ""}
+    tool = {"role": "tool", "content": ""}
+    record = turns(empty, {**HELLO, "tool_calls": [CALL]}, tool, HELLO)
+    assert [message.content for message in parse_record(record, AUTO).messages] == [
+        *("", "hello", "", "hello")
+    ]
+
+
+def test_a_turn_with_a_role_is_read_by_its_role() -> None:
+    record = turns({"role": "assistant", "content": "a", "from": "human", "value": "h"})
+    assert parse_record(record, AUTO).messages == (Message("assistant", "a"),)
 
 
 def test_a_tool_may_answer_after_the_first_call_only() -> None:
@@ -335,6 +377,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, json_values, max_size=4), st.randoms())
 def test_arguments_have_one_form_only(value: dict[str, object], random: object) -> None:
     text = canonical_arguments(value)
@@ -377,7 +420,7 @@ hostile_turns = st.fixed_dictionaries(
 hostile_records = hostile | st.fixed_dictionaries({"messages": st.lists(hostile_turns, max_size=4)})
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(hostile_records, st.sampled_from(["auto", "messages", "sharegpt", "instruction"]))
 def test_whatever_comes_is_a_sound_conversation_or_a_data_error(record: object, form: str) -> None:
     try:
@@ -398,6 +441,7 @@ def test_whatever_comes_is_a_sound_conversation_or_a_data_error(record: object, 
         assert b"\0" not in "".join(texts).encode()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab \n\t", max_size=60), st.integers(0, 12))
 def test_documents_join_to_the_text(text: str, characters: int) -> None:
     pieces = list(split_documents(text, characters))

@@ -47,6 +47,7 @@ def check_partition(parts: Sequence[np.ndarray], n: int) -> None:
         assert list(part) == sorted(part)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), seeds)
 def test_iid(n: int, clients: int, seed: int) -> None:
     if clients > n:
@@ -84,7 +85,7 @@ def test_no_client_is_no_partition(clients: int) -> None:
     st.integers(0, 3),
     seeds,
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_dirichlet(labels: list[str], clients: int, alpha: float, least: int, seed: int) -> None:
     try:
         parts = partition_dirichlet(labels, clients, alpha, stream(seed), least)
@@ -156,6 +157,7 @@ def test_extreme_alphas_still_make_a_partition(alpha: float) -> None:
     check_partition(partition_dirichlet(labels, 3, alpha, stream(0), 0), 70)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["b", "a", "ç", ""]), max_size=30))
 def test_by_column(values: list[str]) -> None:
     parts = partition_by_column(values)
@@ -168,6 +170,7 @@ def test_by_column(values: list[str]) -> None:
 owners = st.lists(st.none() | st.sampled_from("abcdef"), max_size=40)
 
 
+@settings(deadline=None)
 @given(owners, st.sampled_from([0.0, 0.001, 0.1, 0.5, 0.999]), seeds)
 def test_validation(whose: list[str | None], fraction: float, seed: int) -> None:
     train, validation = split_validation(whose, fraction, stream(seed))
@@ -239,7 +242,7 @@ DATASETS = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(DATASETS, st.sampled_from(["column", "iid", "dirichlet"]), seeds)
 def test_each_example_is_held_once(examples: list[Conversation], rule: str, seed: int) -> None:
     examples = [replace(one, source=f"f:{n}") for n, one in enumerate(examples)]
@@ -299,7 +302,7 @@ def test_the_number_of_clients_is_said_once() -> None:
 def test_small_clients_are_listed() -> None:
     examples = [conversation(n, client=f"c{n // 2}") for n in range(60)]
     examples += [conversation(60, client="lone")]
-    with pytest.raises(DataError, match=r"1 of 31 clients .* 'lone' \(1\)"):
+    with pytest.raises(DataError, match=r"1 of 31 clients .* 'lone' \(1\)\."):
         make_clients(examples, DataSettings(path="x"), 0)
     with pytest.raises(DataError, match=r"31 of 31 .* 'c0' \(2\), 'c1' \(2\).* and 11 more"):
         make_clients(examples, DataSettings(path="x", min_examples=3), 0)
@@ -318,6 +321,8 @@ def test_an_example_without_what_decides_is_named(field: str) -> None:
             examples, DataSettings(path="x", clients=rule), 0, 2 if field == "label" else None
         )
     assert f"{field}_column" in str(caught.value)
+    with pytest.raises(DataError, match="an example: empty client"):
+        make_clients([Conversation(TURNS)], DataSettings(path="x"), 0)
 
 
 def test_a_client_with_one_owner_cannot_hold_out_by_owner() -> None:
@@ -361,6 +366,9 @@ def test_documents_are_dealt_too() -> None:
     ]
     iid = DataSettings(path="x", format="text", clients="iid", number_of_clients=4)
     assert len(make_clients(documents, iid, 0)) == 4
+    prompt = DataSettings(path="x", system="only conversations have turns")
+    got = make_clients(documents, prompt, 0)
+    assert {one for client in got for one in (*client.train, *client.validation)} == {*documents}
 
 
 def test_bitext_over_eight_clients_by_intent() -> None:

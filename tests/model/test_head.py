@@ -142,7 +142,7 @@ def test_a_bfloat16_head_is_within_its_precision():
     exact = Head(head.weight.float(), head.bias.float())
     wanted, _ = plainly(hidden.float(), targets, scale, exact)
     assert total.dtype == sums.dtype == torch.float32
-    assert float(total) == pytest.approx(float(wanted), rel=1e-2)
+    assert total.item() == pytest.approx(wanted.item(), rel=1e-2)
     (slope,) = torch.autograd.grad(total, hidden)
     assert slope.dtype == torch.bfloat16
 

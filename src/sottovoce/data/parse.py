@@ -118,13 +118,12 @@ def find_columns(columns: tuple[str, ...], layout: Layout) -> Mapping[str, str]:
         found[field] = column
     pair = ("instruction", "context", "response")
     turns = _TURN_COLUMNS[layout.format]
-    if turns and "messages" not in found and not any(field in found for field in pair):
+    if "messages" not in found and not any(field in found for field in pair):
         found |= _first_of("messages", turns, columns)
     for field, names in COMMON_COLUMNS.items():
         if field not in found and not (field in pair and "messages" in found):
-            free = columns
-            if field == "context":
-                free = tuple(name for name in columns if name != found.get("instruction"))
+            # "input" is the instruction where there is no other, and then it is no context.
+            free = tuple(name for name in columns if name != found.get("instruction"))
             found |= _first_of(field, names, free)
     if "messages" not in found:
         if layout.format in ("messages", "sharegpt"):
@@ -164,7 +163,7 @@ def parse_record(record: object, layout: Layout, source: str = "") -> Conversati
     """
     if not isinstance(record, Mapping):
         raise DataError(
-            f"not an object: the record is a {_kind(record)}",
+            f"not an object: the record is {_kind(record)}",
             allowed="one object with named columns per record",
         )
     columns = find_columns(tuple(record), layout)
@@ -243,7 +242,7 @@ def canonical_arguments(arguments: object) -> str:
         value = {}
     if not isinstance(value, Mapping):
         raise DataError(
-            f"broken tool call: the arguments are a {_kind(value)}", allowed="one JSON object"
+            f"broken tool call: the arguments are {_kind(value)}", allowed="one JSON object"
         )
     try:
         text = json.dumps(
@@ -347,7 +346,7 @@ def _read_turns(value: object, form: str) -> tuple[Message, ...]:
     turns = decode_json(value) if isinstance(value, str) else value
     if not isinstance(turns, list):
         raise DataError(
-            f"turns are not a list: the column is a {_kind(turns)}", allowed="a list of turns"
+            f"turns are not a list: the column is {_kind(turns)}", allowed="a list of turns"
         )
     return tuple(_read_turn(turn, number, form) for number, turn in enumerate(turns, start=1))
 
@@ -356,7 +355,7 @@ def _read_turn(turn: object, number: int, form: str) -> Message:
     """Read one turn in OpenAI's form (role, content) or in ShareGPT's (from, value)."""
     if not isinstance(turn, Mapping):
         raise DataError(
-            f"turn is not an object: turn {number} is a {_kind(turn)}",
+            f"turn is not an object: turn {number} is {_kind(turn)}",
             allowed="an object with role and content, or with from and value",
         )
     sharegpt = form == "sharegpt" or (form == "auto" and "role" not in turn and "from" in turn)
@@ -411,7 +410,7 @@ def _openai_calls(turn: Mapping[object, object], number: int) -> tuple[ToolCall,
     single = turn.get("function_call")
     calls = turn.get("tool_calls") or ([] if single is None else [single])
     if not isinstance(calls, list):
-        raise DataError(f"broken tool call: tool_calls of turn {number} is a {_kind(calls)}")
+        raise DataError(f"broken tool call: tool_calls of turn {number} is {_kind(calls)}")
     return tuple(_call(call, number) for call in calls)
 
 
@@ -426,7 +425,7 @@ def _call(call: object, number: int) -> ToolCall:
     function = call.get("function", call) if isinstance(call, Mapping) else call
     if not isinstance(function, Mapping):
         raise DataError(
-            f"broken tool call: turn {number} has a {_kind(function)}",
+            f"broken tool call: turn {number} has {_kind(function)}",
             allowed="an object with name and arguments",
         )
     name = function.get("name")
@@ -484,7 +483,7 @@ def _name(
         return str(value)
     if value is not None and not isinstance(value, str):
         raise DataError(
-            f"{field} is not a name: column {shorten(columns[field])} is a {_kind(value)}",
+            f"{field} is not a name: column {shorten(columns[field])} is {_kind(value)}",
             allowed="text or a whole number",
         )
     if value is not None and value.strip():
@@ -503,7 +502,7 @@ def _text(value: object, what: str, which: str | int) -> str:
         return value
     where = f"{what} {shorten(which)}"
     if not isinstance(value, str):
-        raise DataError(f"content is not text: {where} is a {_kind(value)}", allowed="text")
+        raise DataError(f"content is not text: {where} is {_kind(value)}", allowed="text")
     if "\0" in value:
         raise DataError(f"NUL character: in {where}", allowed="text without \\u0000")
     raise DataError(
@@ -525,7 +524,7 @@ def _kind(value: object) -> str:
     """Name a value's kind in the words of JSON."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    kinds = ((str, "text"), (int | float, "number"), (list, "list"), (Mapping, "object"))
+    kinds = ((str, "text"), (int | float, "a number"), (list, "a list"), (Mapping, "an object"))
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
 
 

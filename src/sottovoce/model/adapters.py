@@ -32,6 +32,10 @@ class LoraModel:
     shares_a_pass = True
 
     def __init__(self, base: Base, settings: LoraSettings) -> None:
+        if any(isinstance(module, GroupedLinear) for module in base.model.modules()):
+            raise ModelError(
+                f"{base.path} already has adapters", remedy="Load the base model once more"
+            )
         self.base = base
         self.settings = settings
         self._binding = Binding(trigger=torch.zeros((), device=base.device, requires_grad=True))
@@ -46,6 +50,7 @@ class LoraModel:
             parent, _, child = name.rpartition(".")
             setattr(base.model.get_submodule(parent), child, grouped)
         self.targets = tuple(targets)
+        _require_isolation(self)
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +100,35 @@ class LoraModel:
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of storing them."""
         checkpoint_activations(self.base)
+
+
+def _require_isolation(model: LoraModel) -> None:
+    """Change one of two examples, and require that the other's gradient stays as it was.
+
+    A layer that joins sequences, or reorders them before an adapted layer, would mix clients.
+    """
+    base = model.base
+    weights = torch.from_numpy(model.initial(0)).to(base.device)[None]
+    tokens = torch.arange(16, device=base.device).view(2, 8) % base.head.weight.shape[0]
+    seen = []
+    for _ in range(2):
+        out = torch.zeros(1, 2, model.layout.size, device=base.device)
+        try:
+            with model._binding.pass_over(weights, out):
+                base.hidden(tokens).float().square().sum().backward()  # type: ignore[no-untyped-call]
+        except AttributeError as error:
+            raise ModelError(
+                f"{base.path} ({type(base.model).__name__}) uses an adapted layer otherwise than "
+                f"by calling it: {error}",
+                remedy="List model.lora.targets without that layer",
+            ) from error
+        seen.append(out[0, 0])
+        tokens[1] = tokens[1].flip(0)
+    if (seen[0] - seen[1]).norm() > 0.05 * seen[0].norm():
+        raise ModelError(
+            f"{base.path} ({type(base.model).__name__}) lets one sequence of a pass touch another",
+            allowed="models in which every sequence is computed by itself",
+        )
 
 
 def find_targets(base: Base, settings: LoraSettings) -> dict[str, nn.Module]:

@@ -196,7 +196,7 @@ def fingerprint(base: Base) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(base.model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -231,17 +231,19 @@ def _device(name: str) -> torch.device:
 
 
 def _silence_dropout(model: nn.Module) -> None:
-    """Set every dropout to zero: a mask shared by a pass would tie clients to each other."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-    config: Any = model.config
-    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
+    """Set every dropout and jitter to zero: a mask shared by a pass would tie its clients.
+
+    Architectures keep the rate where they please: in a layer, on a module, in the configuration.
+    """
+    holders: dict[int, object] = {id(module): module for module in model.modules()}
+    configs = [getattr(module, "config", None) for module in model.modules()]
+    holders.update({id(config): config for config in configs if config is not None})
+    for holder in holders.values():
+        for name, value in list(vars(holder).items()):
+            rate = "drop" in name or "jitter" in name or isinstance(holder, nn.Dropout)
+            if rate and isinstance(value, float):
+                setattr(holder, name, 0.0)
+    # Recomputing activations needs training mode, so evaluation mode would not do.
     model.train()
 
 

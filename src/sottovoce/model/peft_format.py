@@ -30,15 +30,10 @@ def write_peft(tensors: Tensors, model: LoraModel, folder: Path) -> None:
     Guarantees: ``peft.PeftModel.from_pretrained(base, folder)`` gives the same logits.
     """
     model.layout.check(tensors)
-    conv1d = any(
-        type(module.base).__name__ == "Conv1D"
-        for name in model.targets
-        if (module := model.base.model.get_submodule(name))
-    )
     config = {
         "base_model_name_or_path": model_folder(model.base.path),
         "bias": "none",
-        "fan_in_fan_out": conv1d,
+        "fan_in_fan_out": any(_is_conv1d(model, name) for name in model.targets),
         "inference_mode": True,
         "init_lora_weights": True,
         "lora_alpha": model.settings.alpha,
@@ -114,7 +109,7 @@ def merged_state(tensors: Tensors, model: LoraModel | FullModel) -> dict[str, to
         a, b = (torch.from_numpy(np.asarray(tensors[key])) for key in factor_names(name))
         weight = state[f"{name}.weight"]
         product = model.settings.scaling * (b @ a)
-        if weight.shape != product.shape:
+        if _is_conv1d(model, name):
             product = product.t()
         if weight.shape != product.shape:
             raise ModelError(
@@ -123,6 +118,11 @@ def merged_state(tensors: Tensors, model: LoraModel | FullModel) -> dict[str, to
             )
         state[f"{name}.weight"] = (weight.float().cpu() + product).to(weight.dtype)
     return state
+
+
+def _is_conv1d(model: LoraModel, name: str) -> bool:
+    """Whether a layer holds its weight as ``[d_in, d_out]``; a square one does not show it."""
+    return type(model.base.model.get_submodule(name).base).__name__ == "Conv1D"
 
 
 def _tie(state: dict[str, torch.Tensor], base: Base) -> dict[str, torch.Tensor]:
