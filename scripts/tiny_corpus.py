@@ -84,6 +84,7 @@ class Grammar:
     """All patterns of one language, read from its module."""
 
     rules: Mapping[str, str]
+    spaced: bool
     shop_topics: tuple[Topic, ...]
     product_topics: tuple[Topic, ...]
     scenes: tuple[tuple[tuple[str, str], ...], ...]
@@ -211,6 +212,7 @@ def _invent_shop(rng: np.random.Generator, language: Language) -> Slots:
         "open": str(_between(rng, 6, 12)),
         "close": str(_between(rng, 14, 23)),
         "weekday": choose(rng, lexicon.WEEKDAYS).text(language),
+        "month": choose(rng, lexicon.MONTHS).text(language),
         "carrier": choose(rng, lexicon.CARRIERS).text(language)
         if rng.random() < 0.4
         else _name(rng, language) + ("" if language == "en" else choose(rng, ("快递", "物流", "速运"))),
@@ -281,11 +283,15 @@ def _plain_text(rng: np.random.Generator, language: Language, slots: Slots) -> s
     """Write a description, a letter, an encyclopaedic line, a page of promises or of questions."""
     grammar = read_grammar(language)
     rules, draw = grammar.rules, rng.random()
-    if draw < 0.6:
+    if draw < 0.5:
         return expand(choose(rng, grammar.documents), rng, rules, slots)
+    if draw < 0.65:
+        count = _between(rng, 3, 7)
+        sentences = (expand("[<everyday>|<everyday>|<polite>]", rng, rules, slots) for _ in range(count))
+        return (" " if grammar.spaced else "").join(s[0].upper() + s[1:] for s in sentences)
     topics = _some(rng, (*grammar.shop_topics, *grammar.product_topics), 2, 5)
     facts = [expand(topic.fact, rng, rules, slots) for topic in topics]
-    if draw < 0.8:
+    if draw < 0.83:
         return f"{slots['shop']}\n" + "\n".join(facts)
     marks = ("Q: ", "A: ") if language == "en" else ("问：", "答：")
     pairs = (
@@ -337,7 +343,25 @@ def _question(
     question = expand(f"<hello>{topic.question}", rng, grammar.rules, slots)
     pattern = f"<sure>{space}{topic.answer}{space}<more>" if known else "<dontknow>"
     answer = expand(pattern, rng, grammar.rules, slots)
+    question = _with_small_talk(rng, grammar, slots, "U", question)
+    answer = _with_small_talk(rng, grammar, slots, "A", answer)
     return [_turn("user", question), _turn("assistant", answer)]
+
+
+def _with_small_talk(
+    rng: np.random.Generator, grammar: Grammar, slots: Slots, mark: str, text: str
+) -> str:
+    """Now and then say an everyday sentence before or after the matter itself."""
+    # Customers often type without capitals; an order number keeps its letters.
+    if mark == "U" and rng.random() < 0.3 and text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    draw = rng.random()
+    if draw > 0.45:
+        return text
+    said = expand("<everyday>" if mark == "U" else "<polite>", rng, grammar.rules, slots)
+    said = said[0].upper() + said[1:]
+    space = " " if grammar.spaced else ""
+    return f"{said}{space}{text}" if draw < 0.25 else f"{text}{space}{said}"
 
 
 def _turn(role: str, content: str) -> Message:
@@ -350,7 +374,8 @@ def _scene(rng: np.random.Generator, grammar: Grammar, slots: Slots) -> list[Mes
     roles = {"U": "user", "A": "assistant"}
     for mark, pattern in choose(rng, grammar.scenes):
         if mark in roles:
-            messages.append(_turn(roles[mark], expand(pattern, rng, grammar.rules, slots)))
+            text = expand(pattern, rng, grammar.rules, slots)
+            messages.append(_turn(roles[mark], _with_small_talk(rng, grammar, slots, mark, text)))
         elif mark == "C":
             name, _, pairs = expand(pattern, rng, grammar.rules, slots).partition(": ")
             said = expand("<wait>", rng, grammar.rules, slots) if rng.random() < 0.3 else ""
@@ -385,6 +410,7 @@ def read_grammar(language: Language) -> Grammar:
     module: ModuleType = tiny_grammar_en if language == "en" else tiny_grammar_zh
     return Grammar(
         rules=module.RULES,
+        spaced=language == "en",
         shop_topics=_topics(module.SHOP_TOPICS),
         product_topics=_topics(module.PRODUCT_TOPICS),
         scenes=tuple(

@@ -33,6 +33,14 @@ RULES: Final[dict[str, str]] = {
     "okey": "[order_id|order_id|id|order|number|order_number]",
     "opinion": "[<adv><adj>。|我觉得<adj>又<adj>。|质量<good>。|价格<good>。|看起来<adj>。|摸起来<adj>。|到货很快。|包装<good>。|我每天都用。|我放在<room>用。|效果<good>。|该有的功能都有。|是送给<person>的。|下次还会买。|颜色比图片深一点。|比想象的小。|{material}的，<adj>。|晚到了一天，不过没关系。|有一道小划痕。|用了几个星期就坏了。|说明书看不懂。|这个价位算<good>了。|我很满意。|我不太满意。|以前那个更好。|推荐购买。]",
     "feature": "[用{material}做成。|{material}的材质<adj>又<adj>。|有{colour}和{colour2}两种颜色。|有{colour}可选。|{axis}{value}。|{axis}为{value}。|分量很轻。|容易清洗。|方便携带。|放在哪个<room>都合适。|适合<occasion>。|<room>里的<adj>之选。|售价{price}。|价格是{price}。|{brand}提供{months}个月保修。|保修{months}个月。|每一件都是手工制作。|每件出厂前都经过检查。|用再生纸包装。|送给<person>很合适。|在{city}设计。|产自{city}。|表面光滑。|边角圆润。|可以用很多年。|用湿布擦一擦就行。|请保持干燥。|不要放进洗碗机。|可以手洗。|有备用零件。|不需要工具。|打开就能用。]",
+    "who": "[我姐姐|我爸|我妈|邻居|我对象|室友|姑姑|舅舅|闺蜜|同事|奶奶|儿子|女儿|我们老师|大家|没有人|老板|孩子们|老公|老婆|朋友|妹妹|爷爷|家里人]",
+    "time": "[昨天|今天|明天|上周|下周|这周|今早|今晚|{weekday}|{month}|两天前|前几天|上个月|那天|马上|待会儿|去年|下个月|今年|现在|刚才|周末之前|{weekday}之前|最近|每天|一整天|刚刚|昨晚|明早|过几天|春节|中秋]",
+    "mood": "[开心|难过|紧张|激动|失望|累|忙|生气|高兴|惊讶|担心|好奇|着急|不爽|放心|无语|感动|烦]",
+    "praise": "[很赞|太棒了|很喜欢|比图片还好看|速度真快|特别美|正是我想要的|比预想的好|真心不错|全家都爱|值这个价|最好的|体验很好|很贴心|五星好评]",
+    "blame": "[坏了|太晚了|很烦|太可惜|弄错了|破了|弯了|湿了|脏了|松了|还不如以前|不是我要的|太吵|太慢|错的|裂开了|掉色了|有污渍|缺了一角|动不了|打不开|充不进电]",
+    "told": "[跟我推荐了你们店|也想要一个|非常喜欢|有一个同款|听说过你们|在页面上看到的|送给我的|一定会高兴|给你们留言了|决定再等等|在厨房里找到的|上班要用|收到了当礼物|问了同样的问题|也在用]",
+    "everyday": "[我<time>要用。|我们<time>搬家。|<time>不在家。|<time>在家。|我<time>上班。|我<time>看到的。|我<time>下的单。|我<time>留过言。|<time>才听说。|<time>到的。|<time>出的事。|<time>什么都没发生。|我有点<mood>。|越来越<mood>了。|当时很<mood>。|<who>很<mood>。|<who><told>。|<praise>。|<blame>。|居然<blame>。|原来<blame>，<mood>。|我本来想要别的。|正在考虑下单。|<time>可能再买一个。|页面上没找到。|拿不定主意。|等了好几周了。|真好！|太可惜了！|唉，算了。|说实话，我很<mood>。|第一次来这里。|我喜欢你们店，<who>也喜欢。|就一个小问题。|下单之前问一下。|可能是我弄错了。|不知道怎么办。|也许您能帮我。|我们在装修<room>。|在找一份礼物。|想给<who>挑个礼物。|真的吗？|是这样吗？|有人知道吗？|说明书丢了。|盒子扔掉了。|放在架子上了。|一直放在<room>。|电池没电了。|包装是开着的。|等得太久了。|页面上的图片不一样。|是好消息。|他应该已经寄了。|她已经收到了。|他们收回去了。|您说<time>会到。|看过你们的承诺了。|看过费用那一页。|从来没用过。|看看再说。|希望如此。|我觉得可以。|我无所谓。|没事的。|暂时够了。|家里没有人。|账户打不开。|忘了密码。|金额改了。|付了两次款。|我得早点走。|下了一整天雨。|请客人吃了一顿饭。|火车晚点了。|天气冷了。|白天越来越长。|我种番茄和香草。|我家猫睡在上面。|被狗咬坏了。|宝宝睡着了。|晚上要读书。|我住的地方小。|旧的那个从楼梯上摔下去了。|<who>买了两个。|其他都行。|我宁可晚一点。|给我留言就好。|随时联系我。|方便的时候打给我。|有什么进展？|有消息没？|求回复，急！|麻烦看一眼。|掌柜的，在么？|老板在不？|请问有人在么？|亲，帮个忙呗。|咋回事啊？|啥时候能好呢？|这也太快啦！|哎呀，拍错了。|嗯嗯，知道嘞。|哈哈，好的呀。|那就这样吧。|质量到底怎么样嘛？|住宿舍，没地方放。|住在六楼，没有电梯。|陪<who>去图书馆读书了。|待在家里浇花、喝茶、看戏。|坐火车去海边玩了几天。]",
+    "polite": "[已经帮您查过了。|看过了。|很高兴收到您的留言。|很乐意解答。|很高兴为您服务。|问得好。|好眼光。|听您这么说真高兴。|太可惜了。|我们一定处理好。|我会转告团队。|团队会跟进。|已经在路上了。|很快就到。|我们说到做到。|很快会联系您。|期待再次见面。|随时留言。|感谢您的耐心等待。|感谢您的来信。|祝您用得愉快！|替我们问候<who>。|我记下来了。|<time>已经从仓库发出。|正在准备。|备货中。|已经打包好了。|我们收回来了。|会放在下一个包裹里。|从签收那天算起。|数目对得上。|<time>发出。|也可以寄礼物。|费用由我们承担。|请放心。|还剩几件。|所剩不多。|多数人选这一款。|很多人两个一起买。|适合放在<room>。|请提供照片，以便确认。|质量问题我们负责。|无质量问题不免费退换。|言出必行，请监督。|联系电话和地址请再确认一遍。|请您评价一下这次服务。]",
 }
 
 SHOP_TOPICS: Final = """
@@ -173,7 +181,7 @@ SCENES: Final = """
 U <hello>[我的订单{order}到哪了？|{order}怎么样了？|<ask>{order}在哪里？|我在等{order}这个订单。|我的订单号是{order}，什么时候到？|{order}发货了吗？|{order}有消息吗？|订单{order}还没收到。]<thanks>
 C <lookup>: <okey>={order}
 T <okey>={order}; status={status}; [eta|expected|date|delivery]={iso}[|; carrier={carrier}][|; total={total}]
-A <sure>[订单{order}{status}，预计{iso}送达。|{order}的状态是{status}，预计{iso}到。|您的订单{order}{status}，{iso}到。|现在{status}，日期是{iso}。|{order}：{status}，预计{iso}。]<more>
+A <sure>[订单{order}{status}，预计[{iso}|{date}]送达。|{order}的状态是{status}，预计[{iso}|{date}]到。|您的订单{order}{status}，[{iso}|{date}]到。|现在{status}，日期是[{iso}|{date}]。|{order}：{status}，预计[{iso}|{date}]。]<more>
 
 U <hello>[我想知道包裹到哪了。|我的订单在哪？|订单还没到。|能查一下我的订单吗？|我还在等我的{kind}。|我有个订单的问题。]<thanks>
 A [请提供订单号。|请告诉我订单号码。|订单号是多少？|是哪个订单？|我需要订单号。|好的，您的订单号是？]
@@ -185,7 +193,7 @@ A <sure>[{status}。快递是{carrier}，单号{tracking}。|包裹{status}，�
 U <hello>[能查一下{tracking}吗？|{tracking}到哪里了？|我的快递单号是{tracking}。|<ask>{tracking}在哪？]
 C [track_parcel|track|get_tracking|parcel_status|find_parcel]: [tracking|number|tracking_number|parcel]={tracking}
 T [place|location|city]={city}; status={status}; [updated|date]={iso}
-A <sure>[包裹在{city}，状态：{status}。|最后一次在{city}，时间{iso}。|{tracking}{status}，现在在{city}。|在{city}，{status}。]
+A <sure>[包裹在{city}，状态：{status}。|最后一次在{city}，时间[{iso}|{date}]。|{tracking}{status}，现在在{city}。|在{city}，{status}。]
 
 U <hello>[我要取消订单{order}。|请取消{order}。|{order}还能取消吗？|我不想要{order}了。]<thanks>
 C [cancel_order|cancel|order_cancel|stop_order]: <okey>={order}[|; reason={reason}]
@@ -229,7 +237,7 @@ A [找不到{order}，请核对一下号码。|没有{order}这个订单，号�
 U [哦，应该是{order2}。|不好意思，是{order2}。|是{order2}才对。|试试{order2}。]
 C <lookup>: <okey>={order2}
 T <okey>={order2}; status={status}; [eta|date|expected]={iso}
-A <sure>[订单{order2}{status}，预计{iso}。|这个查到了：{status}，{iso}。|{order2}{status}，{iso}到。]
+A <sure>[订单{order2}{status}，预计[{iso}|{date}]。|这个查到了：{status}，[{iso}|{date}]。|{order2}{status}，[{iso}|{date}]到。]
 
 U <hello>[我叫{name}，有个问题。|我是{name}。|我是{name}，<please>帮我看一下。|{name}，我<buy>一个{kind}。]
 A [{name}您好，有什么可以帮您？|您好{name}，请问是什么事？|{given}您好，请说。|您好，{given}！有什么问题？|欢迎，{name}。怎么了？]

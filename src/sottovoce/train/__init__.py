@@ -1,0 +1,36 @@
+"""Local training of many clients at once on the group axis."""
+
+from sottovoce.train.batches import IGNORED, Batch, Example, collate, epoch_batches
+from sottovoce.train.engine import (
+    Adjust,
+    Client,
+    ClientState,
+    Diverged,
+    Progress,
+    Round,
+    train,
+)
+from sottovoce.train.recipe import TrainSettings, learning_rate, steps_in_round
+from sottovoce.train.scoring import Scores, score
+from sottovoce.train.trainable import Trainable
+
+__all__ = [
+    "IGNORED",
+    "Adjust",
+    "Batch",
+    "Client",
+    "ClientState",
+    "Diverged",
+    "Example",
+    "Progress",
+    "Round",
+    "Scores",
+    "TrainSettings",
+    "Trainable",
+    "collate",
+    "epoch_batches",
+    "learning_rate",
+    "score",
+    "steps_in_round",
+    "train",
+]
