@@ -99,11 +99,18 @@ def demo(
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")], json: Json = False
+) -> None:
     """Write a commented configuration and a few conversations to start from."""
+    from sottovoce.console import to_json
     from sottovoce.run.init import write_start
 
-    for path in write_start(folder):
+    written = [str(path) for path in write_start(folder)]
+    if json:
+        typer.echo(to_json({"files": written}))
+        return
+    for path in written:
         typer.echo(f"wrote {path}")
     typer.echo(f"next: sotto run {folder / 'federation.toml'}")
 

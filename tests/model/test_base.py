@@ -49,7 +49,7 @@ def test_hidden_states_times_head_are_the_models_logits(tiny):
 
 
 def test_a_name_that_is_no_folder_is_not_looked_for_on_a_hub():
-    with pytest.raises(ModelError, match=r"no such folder.*allow_download"):
+    with pytest.raises(ModelError, match="neither a folder nor a model that was downloaded"):
         load_base(ModelSettings(path="someone/some-model"))
 
 
@@ -151,5 +151,5 @@ def test_the_fingerprint_reads_bfloat16_and_single_numbers(tiny):
 def test_an_architecture_without_recomputation_says_so(tiny):
     base = wrap_base(tiny("llama"), "llama")
     base.model.supports_gradient_checkpointing = False
-    with pytest.raises(ModelError, match="train.gradient_checkpointing = false"):
+    with pytest.raises(ModelError, match=r"train\.gradient_checkpointing = false"):
         checkpoint_activations(base)

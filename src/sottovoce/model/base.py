@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sottovoce.errors import MissingExtraError, ModelError
@@ -60,7 +61,8 @@ class Base:
     """A loaded base model and the two parts that training needs.
 
     Args:
-        model: the transformers model, every parameter frozen, every dropout at zero.
+        model: the transformers model, every dropout at zero, every parameter frozen unless all are
+            trained.
         backbone: what turns token ids into last hidden states.
         head: what turns hidden states into logits.
         path: the folder or name that it was loaded from.
@@ -123,8 +125,8 @@ def load_base(settings: ModelSettings) -> Base:
         settings: the section ``[model]``.
 
     Raises:
-        ModelError: there is no such folder, it is no causal language model, or its logits are not
-            its head applied to its last hidden states.
+        ModelError: there is no such folder, it is no causal language model, its weights are
+            incomplete, or its logits are not its head applied to its last hidden states.
         MissingExtraError: 4-bit without bitsandbytes.
     """
     from transformers import AutoModelForCausalLM
@@ -135,17 +137,23 @@ def load_base(settings: ModelSettings) -> Base:
     if not settings.allow_download:
         folder = local_folder(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=not settings.allow_download,
             trust_remote_code=False,
+            output_loading_info=True,
             **_precision(settings),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{settings.path} could not be loaded as a causal language model: {_first_line(error)}",
             remedy="Point model.path at a folder with config.json and *.safetensors",
         ) from error
+    if report["missing_keys"]:
+        raise ModelError(
+            f"the weights of {settings.path} lack {', '.join(sorted(report['missing_keys'])[:3])}",
+            remedy="Copy the model's files again; what is missing would be random numbers",
+        )
     if settings.dtype != "4bit":
         model.to(_device(settings.device))
     return wrap_base(model, settings.path, trainable=settings.train == "full")
@@ -192,7 +200,7 @@ def checkpoint_activations(base: Base) -> None:
 
 
 def fingerprint(base: Base) -> str:
-    """SHA-256 over names, shapes, types and bytes of all parameters and buffers of the model."""
+    """SHA-256 over names, shapes, types and bytes of all that a checkpoint of the model holds."""
     digest = hashlib.sha256()
     for name, tensor in sorted(base.model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

@@ -36,6 +36,7 @@ class FullModel:
                 "full training needs the weights in float32", remedy='Set model.dtype = "float32"'
             )
         self.base = base
+        base.model.requires_grad_(True)
         self._parameters: dict[str, nn.Parameter] = dict(base.model.named_parameters())
         self.layout = Layout({name: tuple(p.shape) for name, p in self._parameters.items()})
         self._pristine = {name: p.data for name, p in self._parameters.items()}

@@ -48,6 +48,8 @@ def generate(
 
     Guarantees: greedy answers do not depend on who shares the batch, to rounding.
     """
+    if not prompts:
+        return []
     width = max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -66,13 +68,17 @@ def _run(
     stop_ids: Sequence[int],
     pad_id: int,
 ) -> torch.Tensor:
+    from transformers import GenerationConfig
+
     model: Any = base.model
     draws = sampling.temperature > 0
     options: dict[str, Any] = {"do_sample": draws}
     if draws:
-        options.update(temperature=sampling.temperature, top_p=sampling.top_p)
-    training = model.training
+        options.update(temperature=sampling.temperature, top_p=sampling.top_p, top_k=0)
+    training, own = model.training, model.generation_config
     model.eval()
+    # A published model brings penalties and cut-offs of its own, which nobody asked for here.
+    model.generation_config = GenerationConfig()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sampling.seed)
@@ -86,6 +92,7 @@ def _run(
                 **options,
             )
     finally:
+        model.generation_config = own
         model.train(training)
     return result.cpu()
 

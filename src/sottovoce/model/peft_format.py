@@ -57,15 +57,47 @@ def write_peft(tensors: Tensors, model: LoraModel, folder: Path) -> None:
 
 
 def read_peft(folder: Path) -> tuple[dict[str, NDArray[np.float32]], LoraSettings]:
-    """Read an adapter folder; the inverse of ``write_peft`` up to the base model's path."""
-    config_path = folder / "adapter_config.json"
-    if not config_path.is_file():
+    """Read an adapter folder; the inverse of ``write_peft`` up to the base model's path.
+
+    Raises:
+        ModelError: there is no adapter, or one that computes something else than plain LoRA.
+    """
+    path = folder / "adapter_config.json"
+    if not path.is_file():
         raise ModelError(f"{folder} holds no adapter_config.json", allowed="a PEFT adapter folder")
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    settings = LoraSettings(
-        rank=config["r"], alpha=config["lora_alpha"], targets=tuple(config["target_modules"])
-    )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for key, plain in _PLAIN.items():
+            if config.get(key) not in plain:
+                raise ModelError(
+                    f"{key} is {config.get(key)!r} in {path}", allowed=f"{plain[-1]!r}: plain LoRA"
+                )
+        if not isinstance(config["target_modules"], list):
+            raise ModelError(
+                f"target_modules is {config['target_modules']!r} in {path}",
+                allowed="a list of module names",
+            )
+        settings = LoraSettings(
+            rank=config["r"], alpha=config["lora_alpha"], targets=tuple(config["target_modules"])
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"{path} does not describe an adapter: {type(error).__name__} {error}",
+            remedy="Export the adapter again",
+        ) from error
     return load_file(folder / "adapter_model.safetensors"), settings
+
+
+_PLAIN: Mapping[str, tuple[object, ...]] = {
+    "peft_type": ("LORA",),
+    "use_dora": (None, False),
+    "use_rslora": (None, False),
+    "bias": (None, "none"),
+    "modules_to_save": ([], None),
+    "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}),
+}
+"""What must stand in an adapter's configuration for A and B to be all there is to it."""
 
 
 def write_merged(

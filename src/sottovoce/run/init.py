@@ -24,7 +24,7 @@ validation_fraction = 0.25
 
 [model]
 path = "tiny"                     # the bundled model, a folder, or a hub name
-dtype = "float32"                 # or "bfloat16": about twice as fast on newer processors
+dtype = "float32"                 # or "bfloat16", faster where the processor has it
 
 [model.lora]
 rank = 8

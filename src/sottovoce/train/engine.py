@@ -90,8 +90,10 @@ class _Pack:
     ) -> None:
         self.model = model
         self.settings = settings
-        self.received = torch.from_numpy(np.stack(received)).to(model.device)
-        self.weights = self.received.clone()
+        # Callers hand the same vector to many clients: it is not copied once for each of them.
+        self._vectors = received
+        self._rows_received: Tensor | None = None
+        self.weights = torch.from_numpy(np.stack(received)).to(model.device)
         self.gradients = torch.zeros_like(self.weights)
         self.rows = [torch.nn.Parameter(row) for row in self.weights]
         groups = [{"params": [row], "lr": 0.0} for row in self.rows]
@@ -141,10 +143,22 @@ class _Pack:
                 norm = torch.linalg.vector_norm(row)
                 row.mul_(torch.clamp(bound / (norm + 1e-6), max=1.0))
         if adjust is not None:
-            gradients.copy_(adjust(gradients, self.weights[:active], self.received[:active]))
+            gradients.copy_(adjust(gradients, self.weights[:active], self._received(active)))
         for place, row in enumerate(self.rows):
             row.grad = self.gradients[place] if place < active else None
         self.optimizer.step()
+
+    def _received(self, active: int) -> Tensor:
+        if self._rows_received is None:
+            self._rows_received = torch.from_numpy(np.stack(self._vectors)).to(self.weights.device)
+        return self._rows_received[:active]
+
+    def changes(self) -> NDArray[np.float32]:
+        """What training changed, one row per client; the weights are given up for it."""
+        rows: NDArray[np.float32] = self.weights.cpu().numpy()
+        for row, vector in zip(rows, self._vectors, strict=True):
+            row -= vector
+        return rows
 
     def moments(self, place: int) -> dict[str, NDArray[np.float32]] | None:
         """The optimizer state of one client, to be kept for its next round."""
@@ -209,10 +223,10 @@ def train(
 
 
 def _pack_size(model: Trainable, settings: TrainSettings) -> int:
-    """How many clients fit: weights as received and as trained, gradient and optimizer state."""
+    """How many clients fit: weights, gradient and optimizer state of each."""
     if not model.shares_a_pass:
         return 1
-    rows = 5 if settings.optimizer == "adamw" else 4
+    rows = 4 if settings.optimizer == "adamw" else 3
     budget = settings.memory_budget_mib * 2**20
     return max(1, budget // (rows * 4 * max(1, model.layout.size)))
 
@@ -251,7 +265,7 @@ def _train_pack(
         if on_step is not None:
             mean = float(sums.sum()) / max(1, int(counts.sum()))
             on_step(Progress(step, max(steps), active, read, mean))
-    change = (pack.weights - pack.received).cpu().numpy()
+    change = pack.changes()
     if not np.isfinite(change).all():
         _require_finite(torch.from_numpy(change).sum(1), clients, where, max(steps))
     return [

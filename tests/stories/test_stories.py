@@ -1,0 +1,113 @@
+"""Whole stories, as a newcomer lives them. Slow: run with ``make slow``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sottovoce.run.ledger import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+BITEXT = ROOT.parent / "shared" / "data" / "bitext-customer-support" / "bitext.csv"
+MEDQUAD = ROOT.parent / "shared" / "data" / "medquad-sample" / "medquad.jsonl"
+SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare" / "input.txt"
+
+
+def sotto(*arguments: str, cwd: Path) -> dict[str, object]:
+    """Run a command with --json and return its object."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from sottovoce.cli import main; main()", *arguments, "--json"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_closes_the_gap(tmp_path: Path) -> None:
+    facts = sotto("demo", cwd=tmp_path)
+    loss = facts["loss"]
+    assert isinstance(loss, dict)
+    assert loss["federated"] < loss["local"] < loss["base"]
+    assert loss["centralised"] <= 0.95 * loss["local"]
+    assert facts["gap_closed"] >= 0.8  # type: ignore[operator]
+    assert (tmp_path / "runs/demo/loss_curves.png").read_bytes()[:4] == b"\x89PNG"
+    again = sotto("demo", cwd=tmp_path)
+    assert again["ledger_head"] == facts["ledger_head"], "the demo replaces its own run"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not BITEXT.exists(), reason="the Bitext sample is not beside the project")
+def test_real_conversations_gain_from_the_federation(tmp_path: Path) -> None:
+    facts = sotto("run", str(ROOT / "examples/bitext.toml"), "--compare", cwd=tmp_path)
+    loss = facts["loss"]
+    assert isinstance(loss, dict)
+    assert loss["federated"] < loss["local"] < loss["base"]
+    assert sotto("chat", "runs/bitext", "--once", "How do I cancel my order?", cwd=tmp_path)[
+        "answer"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not MEDQUAD.exists(), reason="the MedQuAD sample is not beside the project")
+def test_nine_institutes_gain_from_the_federation(tmp_path: Path) -> None:
+    short = ["--set", "federation.rounds=2", "--set", "data.max_conversations=600"]
+    facts = sotto("run", str(ROOT / "examples/medquad.toml"), "--compare", *short, cwd=tmp_path)
+    loss = facts["loss"]
+    assert isinstance(loss, dict)
+    assert loss["federated"] < loss["local"] < loss["base"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="tinyshakespeare is not beside the project")
+def test_speaking_roles_train_all_parameters_together(tmp_path: Path) -> None:
+    facts = sotto("run", str(ROOT / "examples/shakespeare.toml"), cwd=tmp_path)
+    loss = facts["loss"]
+    assert isinstance(loss, dict)
+    assert loss["federated"] < loss["base"]
+    assert (tmp_path / "runs/shakespeare/adapter/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    settings = [
+        str(ROOT / "examples/marketplace.toml"),
+        *("--set", "data.max_conversations=160", "--set", "train.steps_per_round=2"),
+        *("--set", "federation.rounds=6"),
+    ]
+    whole = sotto("run", *settings, "--set", "run.dir=whole", cwd=tmp_path)
+    command = [sys.executable, "-c", "from sottovoce.cli import main; main()", "run", *settings]
+    command += ["--set", "run.dir=broken", "--resume", "--json"]
+    ledger = tmp_path / "broken" / "ledger.jsonl"
+    for wanted in (1, 3, 6, 8):
+        child = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while child.poll() is None:
+            if ledger.exists() and ledger.read_bytes().count(b"\n") >= wanted:
+                os.kill(child.pid, signal.SIGKILL)
+                child.wait()
+                break
+            time.sleep(0.002)
+    resumed = sotto("run", *settings, "--set", "run.dir=broken", "--resume", cwd=tmp_path)
+    assert resumed["adapter_sha256"] == whole["adapter_sha256"]
+    kinds = [record.kind for record in verify(ledger)[0]]
+    assert kinds == ["start", "evaluation", *("round", "evaluation") * 6, "end"]
