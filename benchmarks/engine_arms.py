@@ -190,7 +190,7 @@ def _lora_steps(setting: Setting, device: torch.device, groups: int) -> Run:
         weight = groups / (setting.batch * (setting.length - 1))
         return Batch(tokens, targets, torch.full(tokens.shape[:3], weight, device=device))
 
-    def run() -> None:
+    def run() -> Tensor:
         weights = start[None].clone()
         row = torch.nn.Parameter(weights[0])
         optimizer = torch.optim.AdamW([row], LEARNING_RATE, weight_decay=0.0, fused=True)
@@ -205,6 +205,7 @@ def _lora_steps(setting: Setting, device: torch.device, groups: int) -> Run:
             else:
                 row.grad = clip_and_sum(gradients, BOUND).total[0].div_(groups)
             optimizer.step()
+        return weights[0] - start
 
     return run
 

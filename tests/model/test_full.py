@@ -166,3 +166,13 @@ def test_a_frozen_base_is_thawed(tiny, make_client):
     out = torch.zeros(1, 1, model.layout.size)
     model.gradients(torch.from_numpy(model.initial(0))[None], batch, out)
     assert out.any()
+
+
+def test_a_pass_inside_a_pass_ends_with_the_outer_one_bound(whole, make_client):
+    model = whole()
+    row = model.initial(0)
+    batch = collate([make_client("oslo", [9]).examples], [1.0])
+    with model.applied(row * 2):
+        before = fingerprint(model.base)
+        model.score(torch.from_numpy(row)[None], batch)
+        assert fingerprint(model.base) == before

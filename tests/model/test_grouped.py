@@ -327,3 +327,25 @@ def test_trap_4_recomputed_activations_give_the_same_gradients(name, attach, ran
     require_close(recomputed, stored, 1e-6)
     with torch.no_grad():
         model.score(weights, batch)
+
+
+def test_a_pass_inside_a_pass_ends_with_the_outer_one_bound(attach, random_row):
+    """Scoring another row while an adapter is applied must not leave the bare base model behind."""
+    model = attach(settings=LORA)
+    outer, inner = rows_for(model, random_row, clients=2)
+    batch = random_batch(clients=1, groups=1, size=2)
+    tokens = batch.tokens[0, 0]
+    with torch.no_grad(), model.applied(outer.numpy()):
+        before = model.base.hidden(tokens)
+        model.score(inner[None], batch)
+        assert torch.equal(model.base.hidden(tokens), before)
+
+
+def test_trap_10_one_row_may_serve_all_groups_without_a_copy(attach, random_row):
+    """A batch stride of 0: the received weights of one client, expanded over many."""
+    model = attach(settings=LORA)
+    row = rows_for(model, random_row, clients=1)
+    batch = random_batch(clients=3, groups=1, size=2)
+    expanded, _ = grouped(model, row.expand(3, -1), batch)
+    copied, _ = grouped(model, row.repeat(3, 1), batch)
+    assert torch.equal(expanded, copied)

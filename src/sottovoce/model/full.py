@@ -89,6 +89,7 @@ class FullModel:
     def _bound(self, row: Tensor, gradient: Tensor | None) -> Iterator[None]:
         """Let the parameters, and their gradients, be views of flat rows."""
         offsets = self.layout.offsets
+        outer = {name: (p.data, p.grad) for name, p in self._parameters.items()}
         try:
             for name, parameter in self._parameters.items():
                 part = slice(offsets[name], offsets[name] + parameter.numel())
@@ -98,4 +99,4 @@ class FullModel:
         finally:
             for name, parameter in self._parameters.items():
                 parameter.grad = None
-                parameter.data = self._pristine[name]
+                parameter.data, parameter.grad = outer[name]

@@ -57,13 +57,18 @@ class Binding:
 
     @contextmanager
     def pass_over(self, weights: Tensor, gradients: Tensor | None) -> Iterator[None]:
-        """Bind rows ``[C, D]``, and where gradients are added ``[C, E, D]``, for one pass."""
+        """Bind rows ``[C, D]``, and where gradients are added ``[C, E, D]``, for one pass.
+
+        A pass inside another, such as scoring while an adapter is applied, ends with the outer one
+        bound again.
+        """
+        outer = self.weights, self.gradients
         self.weights = weights
         self.gradients = None if gradients is None else gradients.view(-1, gradients.shape[-1])
         try:
             yield
         finally:
-            self.weights = self.gradients = None
+            self.weights, self.gradients = outer
 
 
 class GroupedLinear(nn.Module):

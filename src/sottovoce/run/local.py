@@ -98,8 +98,8 @@ def federate(
     """
     config = prepared.config
     root = Path(config.run.dir)
-    run = _resume(prepared, root) if resume and RunFolder(root).ledger.exists() else None
-    run = run or _start(prepared, root, watch)
+    begun = resume and _has_begun(RunFolder(root))
+    run = _resume(prepared, root, watch) if begun else _start(prepared, root, watch)
     seconds = 0.0
     with run.ledger:
         for index in range(run.server.round, config.federation.rounds):
@@ -111,6 +111,17 @@ def federate(
         if not any(record.kind == "end" for record in verify(run.folder.ledger)[0]):
             _finish(run)
         return _outcome(run, seconds)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether there is anything to resume; a run killed before its first record has left nothing."""
+    if not folder.ledger.exists():
+        return False
+    with Ledger.open(folder.ledger) as ledger:
+        begun = ledger.count > 0
+    if not begun:
+        folder.ledger.unlink()
+    return begun
 
 
 def _start(prepared: Prepared, root: Path, watch: Watch) -> _Run:
@@ -251,7 +262,7 @@ def _memory(run: _Run) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _resume(prepared: Prepared, root: Path) -> _Run:
+def _resume(prepared: Prepared, root: Path, watch: Watch) -> _Run:
     """Read a run back from its folder, checking every file against the ledger."""
     folder = folders.find(root)
     if load_config(folder.config) != prepared.config:
@@ -272,8 +283,9 @@ def _resume(prepared: Prepared, root: Path) -> _Run:
             if r.kind == "evaluation"
         ]
         finished = server.round
-        if is_evaluated(prepared, finished) and run.evaluations[-1].round != finished:
-            _evaluate(run, Watch(), 0.0)
+        scored = [evaluation.round for evaluation in run.evaluations]
+        if is_evaluated(prepared, finished) and finished not in scored:
+            _evaluate(run, watch, 0.0)
     except BaseException:
         ledger.close()
         raise
