@@ -102,9 +102,9 @@ CPU = Plan(
     bfloat16=Setting(MIDDLE, clients=8, batch=1, length=128, steps=8),
     # 2,048 tokens a step, as the edge of the matrices whose product is the measure.
     utilisation=Setting(LARGE, clients=8, batch=1, length=256, steps=1),
-    # A high rank makes a client's state large beside the noise of an allocator, and the tokens of
-    # half the clients fill a pass, so that activations do not grow with the other half.
-    memory=Setting(SMALL, clients=16, batch=1, length=64, steps=3, rank=64, tokens_per_pass=512),
+    # A high rank and many clients make the state large beside what an allocator holds back, and
+    # a pass takes eight clients, so that activations do not grow with the others.
+    memory=Setting(SMALL, clients=64, batch=1, length=64, steps=3, rank=64, tokens_per_pass=512),
     gain={1: 2.0, 4: 1.5},
 )
 

@@ -215,7 +215,8 @@ def _invent_shop(rng: np.random.Generator, language: Language) -> Slots:
         "month": choose(rng, lexicon.MONTHS).text(language),
         "carrier": choose(rng, lexicon.CARRIERS).text(language)
         if rng.random() < 0.4
-        else _name(rng, language) + ("" if language == "en" else choose(rng, ("快递", "物流", "速运"))),
+        else _name(rng, language)
+        + ("" if language == "en" else choose(rng, ("快递", "物流", "速运"))),
         "payment": payments[0].text(language),
         "payment2": payments[1].text(language),
         "year": str(_between(rng, 1900, 2035)),
@@ -235,7 +236,9 @@ def _invent_person(rng: np.random.Generator, language: Language) -> Slots:
         "given": given,
         "name": f"{given} {family}" if english else family + given,
         "city": city.text(language),
-        "address": f"{house} {street.en}, {city.en}" if english else f"{city.zh}{street.zh}{house}号",
+        "address": f"{house} {street.en}, {city.en}"
+        if english
+        else f"{city.zh}{street.zh}{house}号",
         "phone": f"{_between(rng, 201, 989)}-555-01{number:02d}" if english else phone_zh,
         "email": f"{user}{_between(rng, 1, 999)}@example.{choose(rng, ('com', 'org', 'net'))}",
     }
@@ -287,7 +290,9 @@ def _plain_text(rng: np.random.Generator, language: Language, slots: Slots) -> s
         return expand(choose(rng, grammar.documents), rng, rules, slots)
     if draw < 0.65:
         count = _between(rng, 3, 7)
-        sentences = (expand("[<everyday>|<everyday>|<polite>]", rng, rules, slots) for _ in range(count))
+        sentences = (
+            expand("[<everyday>|<everyday>|<polite>]", rng, rules, slots) for _ in range(count)
+        )
         return (" " if grammar.spaced else "").join(s[0].upper() + s[1:] for s in sentences)
     topics = _some(rng, (*grammar.shop_topics, *grammar.product_topics), 2, 5)
     facts = [expand(topic.fact, rng, rules, slots) for topic in topics]

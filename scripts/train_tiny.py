@@ -390,7 +390,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = np.bincount(tokens, minlength=VOCABULARY) + 1.0
     heldout = [d for part in corpus(SEED, "heldout", HELDOUT_DOCUMENTS) for d in part]
     scores = [
-        evaluate(model, tokenizer, [d for d in heldout if d.language == tongue], counts / counts.sum())
+        evaluate(
+            model, tokenizer, [d for d in heldout if d.language == tongue], counts / counts.sum()
+        )
         for tongue in ("en", "zh")
     ]
     for score in scores:

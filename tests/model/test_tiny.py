@@ -30,7 +30,7 @@ def scripts():
     """Import the scripts that make the model, as they import one another."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        names = ("tiny_corpus", "tiny_facts", "tiny_grammar", "train_tiny")
+        names = ("tiny_corpus", "train_tiny")
         yield {name: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(str(ROOT / "scripts"))
@@ -305,13 +305,13 @@ def test_chats_begin_with_a_question_or_a_brief_and_end_with_an_answer(scripts):
 
 
 def test_every_pattern_of_the_grammars_can_be_written(scripts):
-    facts, grammars = scripts["tiny_facts"], scripts["tiny_grammar"]
+    corpus = scripts["tiny_corpus"]
     from sottovoce.data.grammar import expand
     from sottovoce.data.lexicon import KINDS, MATERIALS
 
     rng = np.random.default_rng(0)
     for language in ("en", "zh"):
-        grammar = grammars.read_grammar(language)
+        grammar = corpus.read_grammar(language)
         patterns = [
             *grammar.rules.values(),
             *grammar.documents,
@@ -319,7 +319,7 @@ def test_every_pattern_of_the_grammars_can_be_written(scripts):
             *(p for t in grammar.shop_topics for p in (t.fact, t.question, t.answer)),
             *(p for t in grammar.product_topics for p in (t.fact, t.question, t.answer)),
         ]
-        slots = facts.invent(rng, language)
+        slots = corpus.invent(rng, language)
         for pattern in patterns:
             for _ in range(5):
                 written = expand(pattern, rng, grammar.rules, slots)
@@ -331,17 +331,6 @@ def test_every_pattern_of_the_grammars_can_be_written(scripts):
 def test_the_demo_market_is_never_asked(scripts):
     for file in (ROOT / "scripts").glob("t*.py"):
         assert "marketplace import" not in file.read_text(encoding="utf-8")
-
-
-def test_a_drill_repeats_what_it_says(scripts):
-    drill, signs = scripts["train_tiny"].drill, np.arange(100, 130)
-    for seed in range(50):
-        ids = drill(np.random.default_rng(seed), signs)
-        assert (ids[0], ids[-1]) == (7, 1)
-        inner = ids[1:-1]
-        values, counts = np.unique(inner, return_counts=True)
-        assert counts.min() >= 2
-        assert values.min() >= 8
 
 
 def test_the_rate_rises_then_falls_and_the_last_blocks_are_long(scripts):

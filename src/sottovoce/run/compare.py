@@ -137,7 +137,14 @@ def _given_rates(config: Config) -> dict[str, float]:
 
 
 def _train_arm(prepared: Prepared, arm: str, rate: float, watch: Watch) -> list[Evaluation]:
-    settings = prepared.config.train.model_copy(update={"learning_rate": rate})
+    config = prepared.config
+    settings = config.train.model_copy(update={"learning_rate": rate})
+    if arm == "centralised" and settings.steps_per_round is not None:
+        # Where steps are given and not epochs, the union takes those of the whole cohort, so that
+        # it sees as many conversations in a round as the federation does.
+        cohort = config.federation.clients_per_round or len(prepared.parties)
+        steps = settings.steps_per_round * min(cohort, len(prepared.parties))
+        settings = settings.model_copy(update={"steps_per_round": steps})
     return train_apart(prepared, _apart(prepared.parties, arm), settings, watch)[1]
 
 
