@@ -227,7 +227,7 @@ def learn(model: LlamaForCausalLM, rows: Tensor) -> float:
         chunk = torch.nn.functional.cross_entropy(
             logits, targets[begin : begin + LOGIT_CHUNK], reduction="sum"
         ) / len(targets)
-        chunk.backward()
+        chunk.backward()  # type: ignore[no-untyped-call]
         total += float(chunk.detach())
     hidden.backward(leaf.grad)
     return total
@@ -244,13 +244,18 @@ def fit(
     """Train the model in place on a long row of tokens; return the number of steps taken.
 
     Args:
+        model: what is trained, in place.
         tokens: at least ``recipe.steps * recipe.tokens_per_step`` of them.
+        recipe: how.
         seconds_limit: stop after this time, even where steps are left.
         keep: called now and then, to save what has been learnt so far.
     """
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": recipe.decay},
+        {"params": others},
+    ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     started, recent = time.monotonic(), []
     model.train()
@@ -285,6 +290,9 @@ def evaluate(
     """Measure how well the model foretells documents of one language, each read alone.
 
     Args:
+        model: the trained model.
+        tokenizer: its tokenizer.
+        documents: of one language.
         frequency: share of each token in the training text; what the unigram model knows.
     """
     model.eval()
