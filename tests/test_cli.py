@@ -121,7 +121,7 @@ def test_init_writes_a_configuration_that_runs(sotto: Sotto) -> None:
         ("privacy.unit=client", "without differential privacy"),
         ("train", "is no assignment"),
         ("seed.x=1", "is a value, not a section"),
-        ("model.path=nowhere", "no such folder"),
+        ("model.path=nowhere", "model.allow_download = true"),
         ("model.lora.targets=['q_prj']", "q_proj"),
         ("data.path=nothing.jsonl", "nothing.jsonl"),
         ("train.max_length=4096", "1024"),

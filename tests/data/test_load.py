@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sottovoce.data.conversation import Conversation, Message
-from sottovoce.data.load import DataSettings, load, load_text
+from sottovoce.data.load import load, load_text
+from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError, DataError, MissingExtraError
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

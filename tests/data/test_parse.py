@@ -8,16 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sottovoce.data.conversation import Conversation, Message, ToolCall
+from sottovoce.data.documents import split_documents, split_speeches
 from sottovoce.data.parse import (
     Layout,
     canonical_arguments,
-    decode_json,
     find_columns,
     nearest,
     parse_record,
-    split_documents,
-    split_speeches,
 )
+from sottovoce.data.strict_json import decode_json
 from sottovoce.errors import DataError
 
 AUTO = Layout()

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sottovoce.data.conversation import Conversation, Message
-from sottovoce.data.load import DataSettings, load, load_text
-from sottovoce.data.parse import Document
+from sottovoce.data.documents import Document
+from sottovoce.data.load import load, load_text
 from sottovoce.data.partition import (
     ClientData,
     make_clients,
@@ -25,6 +25,7 @@ from sottovoce.data.partition import (
     split_validation,
     with_system,
 )
+from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.rng import stream
 

@@ -181,9 +181,8 @@ def test_one_client_alone_is_the_federation_of_one(prepared: Prepared, tmp_path:
         replace(lonely, config=settings(tmp_path / "run", train={"optimizer_state": "keep"})),
         watch=Watch,
     )
-    loss = done.loss
-    assert loss["federated"] == pytest.approx(loss["local"], abs=1e-6)
-    assert loss["centralised"] == pytest.approx(loss["local"], abs=1e-6)
+    # The centralised arm has a stream of batches of its own, so only these two can be equal.
+    assert done.loss["federated"] == pytest.approx(done.loss["local"], abs=1e-6)
 
 
 def test_comparison_tunes_every_arm_on_the_same_grid(prepared: Prepared, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One record becomes one conversation; one text becomes documents. Pure: no file, no randomness.
+"""One record becomes one conversation. Pure: no file, no randomness.
 
 Each fault is a ``DataError`` whose ``seen`` begins with the kind of fault and a colon
 (``unknown role: ...``), so that a caller that goes on after faults can count them by kind. Faults
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import reprlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from sottovoce.data.conversation import ROLES, Conversation, Message, Role, ToolCall
+from sottovoce.data.strict_json import decode_json, shorten
 from sottovoce.errors import DataError
 
 # The first name that a record has wins, whatever its case. Owners are found only under names that
@@ -74,23 +73,6 @@ class Layout:
     format: Literal["auto", "messages", "sharegpt", "instruction"] = "auto"
     columns: tuple[tuple[str, str], ...] = ()
     required: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A piece of plain text for pre-training.
-
-    Args:
-        text: the text itself.
-        client: which party holds it: a file's name, or a speaker's.
-        owner: whose text it is (a person), where known.
-        source: file and line where it starts, for error messages.
-    """
-
-    text: str
-    client: str | None = None
-    owner: str | None = None
-    source: str = ""
 
 
 @lru_cache(maxsize=256)
@@ -182,41 +164,6 @@ def parse_record(record: object, layout: Layout, source: str = "") -> Conversati
     return Conversation(messages, owner, client, label, source)
 
 
-def decode_json(text: str) -> object:
-    """Decode one JSON value, strictly.
-
-    Guarantees:
-        - a name that stands twice in one object, NaN, Infinity and endless nesting are refused.
-
-    Raises:
-        DataError: the text is not one JSON value.
-    """
-    try:
-        start = len(text) - len(text.lstrip(" \t\r\n"))
-        value, end = decode_json_at(text, start)
-        if rest := text[end:].lstrip(" \t\r\n"):
-            raise json.JSONDecodeError("a second value follows", text, len(text) - len(rest))
-    except json.JSONDecodeError as error:
-        raise DataError(f"broken JSON: {error.msg} at column {error.colno}") from error
-    return value
-
-
-def decode_json_at(text: str, start: int) -> tuple[object, int]:
-    """Decode the JSON value that begins at ``start``; return it and where it ends.
-
-    Raises:
-        json.JSONDecodeError: with the position of the fault; callers turn it into a place.
-    """
-    try:
-        return _DECODER.raw_decode(text, start)
-    except RecursionError:
-        raise json.JSONDecodeError("nested too deeply", text, start) from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:  # NaN, a number with thousands of digits, a name given twice
-        raise json.JSONDecodeError(str(error).split(";")[0], text, start) from error
-
-
 def canonical_arguments(arguments: object) -> str:
     r"""Write a tool call's arguments in the one canonical way.
 
@@ -254,60 +201,6 @@ def canonical_arguments(arguments: object) -> str:
             allowed="text, finite numbers, true, false, null, and lists and objects of them",
         ) from error
     return _text(text, "a tool call's", "arguments")
-
-
-def split_documents(text: str, characters: int) -> Iterator[tuple[int, str]]:
-    r"""Cut a text at blank lines into documents of at least so many characters.
-
-    Args:
-        text: the whole text.
-        characters: a document ends at the first blank line after this many; 0 cuts at each.
-
-    Returns:
-        The first line (from 1) and the text of each document.
-
-    Guarantees:
-        - joined together the documents are the text, letter for letter, unless it is all blank:
-          then there is none.
-
-    >>> list(split_documents("a\n\nb\nc\n", 1))
-    [(1, 'a\n\n'), (3, 'b\nc\n')]
-    """
-    if not text.strip():
-        return
-    start, size, gap = 1, 0, False
-    gathered: list[str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        blank = not line.strip()
-        if gap and not blank and size >= characters:
-            yield start, "\n".join([*gathered, ""])
-            start, size, gathered = number, 0, []
-        # Blank lines before the first words belong to the first document.
-        gap = blank and size > 0
-        size += len(line.strip())
-        gathered.append(line)
-    yield start, "\n".join(gathered)
-
-
-def split_speeches(text: str) -> Iterator[tuple[int, str, str]]:
-    r"""Cut a play script into speeches: ``NAME:``, the lines said, a blank line.
-
-    Returns:
-        The first line (from 1), the speaker and the lines said of each speech; the speaker is
-        empty where a block does not begin with a name and a colon on a line of their own.
-
-    >>> list(split_speeches("ROMEO:\nIs the day\nso young?\n\nAll:\nAy.\n"))
-    [(1, 'ROMEO', 'Is the day\nso young?'), (5, 'All', 'Ay.')]
-    """
-    block: list[str] = []
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        if line.strip():
-            block.append(line)
-        elif block:
-            speaker, colon, rest = block[0].strip().partition(":")
-            named = bool(colon) and not rest
-            yield number - len(block), speaker if named else "", "\n".join(block[1:])
-            block = []
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -526,30 +419,3 @@ def _kind(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     kinds = ((str, "text"), (int | float, "a number"), (list, "a list"), (Mapping, "an object"))
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
-
-
-def shorten(value: object) -> str:
-    """Show a name in an error, cut short so that a hostile one cannot fill the screen.
-
-    >>> len(shorten("x" * 10**6)) < 100
-    True
-    """
-    return _SHORT.repr(value)
-
-
-def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Build an object, refusing two values for one name instead of keeping the last."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the name {shorten(twice)} stands twice in one object")
-    return value
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80

@@ -14,7 +14,7 @@ from sottovoce.errors import ConfigError, DataError
 from sottovoce.rng import stream
 
 if TYPE_CHECKING:
-    from sottovoce.data.load import DataSettings
+    from sottovoce.data.settings import DataSettings
 
 Indices = NDArray[np.intp]
 

@@ -114,7 +114,7 @@ def local_folder(path_or_name: str) -> str:
             return str(Path(found).parent)
     raise ModelError(
         f"{path_or_name} is neither a folder nor a model that was downloaded before",
-        allowed="a model folder, or a hub name with downloads allowed",
+        allowed='"tiny", a model folder, or a hub name with model.allow_download = true',
     )
 
 

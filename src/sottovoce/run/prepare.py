@@ -13,10 +13,10 @@ import torch
 from sottovoce.config import MARKETPLACE, Config
 from sottovoce.data.conversation import Conversation
 from sottovoce.data.dialogues import DemoQuestion, conversations, demo_questions
+from sottovoce.data.documents import Document
 from sottovoce.data.load import load, load_text
 from sottovoce.data.market import Market
 from sottovoce.data.marketplace import build_market
-from sottovoce.data.parse import Document
 from sottovoce.data.partition import make_clients
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.model.adapters import LoraModel

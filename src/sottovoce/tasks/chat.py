@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.data.conversation import Conversation, ToolCall
-from sottovoce.data.parse import canonical_arguments, decode_json
+from sottovoce.data.parse import canonical_arguments
+from sottovoce.data.strict_json import decode_json
 from sottovoce.errors import ConfigError, DataError, ModelError
 from sottovoce.model.tokenizer import Tokenizer
 from sottovoce.train import Example
