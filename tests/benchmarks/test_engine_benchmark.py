@@ -92,7 +92,7 @@ def test_all_arms_read_the_same_tokens(engine: ModuleType) -> None:
 def test_a_plain_step_is_a_step_of_the_engine(engine: ModuleType) -> None:
     import engine_arms
 
-    setting = replace(engine.CPU.per_example, shape=engine.TOY, batch=1, length=8, steps=3)
+    setting = replace(engine.CPU.per_example, shape=engine.TOY, batch=3, length=8, steps=1)
     [(update, _)] = engine_arms.grouped(setting, CPU)()
     assert (update.steps, update.tokens) == (setting.steps, setting.tokens)
     change = torch.cat([torch.from_numpy(value).ravel() for value in update.tensors.values()])
