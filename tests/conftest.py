@@ -174,6 +174,10 @@ class _Spy:
         self.seen.append(_Seen(batch.tokens.clone(), batch.targets.clone(), batch.scale.clone()))
         return self.model.gradients(weights, batch, out)
 
+    def score(self, weights, batch):
+        self.seen.append(_Seen(batch.tokens, batch.targets, batch.scale))
+        return self.model.score(weights, batch)
+
     def drain(self):
         seen, self.seen = self.seen, []
         return seen

@@ -494,6 +494,14 @@ def test_scores_are_those_of_a_loop_over_single_sequences(
     assert scores.correct.sum() > 0
 
 
+def test_examples_of_similar_length_are_scored_together(attach, random_row, make_client, spy):
+    model = spy(attach(settings=LORA))
+    examples = make_client("paris", [8, 24, 9, 23, 10, 22, 11, 21]).examples
+    score(model, random_row(model), examples, tokens_per_pass=96)
+    passes = [batch.tokens.shape[2:] for batch in model.drain()]
+    assert passes == [(4, 24), (4, 11)]
+
+
 def test_scoring_nothing_is_refused(attach, random_row):
     model = attach(settings=LORA)
     with pytest.raises(ConfigError, match="nothing to score"):

@@ -145,6 +145,7 @@ def test_json_may_hold_records_one_after_another(tmp_path: Path) -> None:
         (f"[\n{GOOD}\n{GOOD}]", "a.json:3: ", "a comma or a closing bracket"),
         (f"[\n{GOOD}\n", "a.json:3: ", "a comma or a closing bracket"),
         ("[\n", "a.json:2: ", "not closed"),
+        (f"{GOOD}\n,{GOOD}", "a.json:2: ", "broken JSON"),
         (f"[{GOOD}]\n{GOOD}", "a.json:2: ", "a second value follows"),
         ('[\n{"question":\n "q" "answer"}]', "a.json:3: ", "broken JSON"),
         (f'[{GOOD},\n{{"a": 1, "a": 2}}]', "a.json:2: ", "'a' stands twice"),

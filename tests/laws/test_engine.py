@@ -222,13 +222,24 @@ def test_batches_are_a_pure_function_of_their_arguments(lengths, size, seed, epo
     assert (lengths == untouched).all()
 
 
-def test_epochs_clients_and_seeds_have_orders_of_their_own():
+def test_epochs_clients_and_seeds_mix_their_batches_anew():
+    """Other companions in a batch, not only another order of the same batches."""
     lengths = np.arange(1, 201)
-    orders = {
-        str([batch.tolist() for batch in epoch_batches(lengths, 4, seed, client, epoch)])
-        for seed, client, epoch in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1)]
+    mixtures = {
+        frozenset(frozenset(map(int, batch)) for batch in epoch_batches(lengths, 4, *names))
+        for names in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1)]
     }
-    assert len(orders) == 4
+    assert len(mixtures) == 4
+
+
+def test_epochs_order_their_batches_anew():
+    """Even where the lengths leave only one way to fill them."""
+    lengths = np.arange(1, 41)
+    orders = {
+        tuple(int(batch[0]) for batch in epoch_batches(lengths, 4, 0, "a", epoch))
+        for epoch in range(3)
+    }
+    assert len(orders) == 3
 
 
 @given(seed=SEEDS, count=st.integers(1, 40), size=st.integers(1, 5))
