@@ -48,6 +48,7 @@ def _config(name, changes):
         "phi3": (tf.Phi3Config, common),
         "gpt2": (tf.GPT2Config, gpt2),
         "starcoder2": (tf.Starcoder2Config, common),
+        "mixtral": (tf.MixtralConfig, common | {"head_dim": 8, "num_local_experts": 4}),
         "cohere": (tf.CohereConfig, common),
         "granite": (tf.GraniteConfig, common),
         "mamba": (

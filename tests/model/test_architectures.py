@@ -178,6 +178,13 @@ def test_half_a_name_is_no_target(attach):
         attach("llama", LoraSettings(targets=("proj",)))
 
 
+def test_a_target_is_a_whole_name_and_no_ending_of_another(tiny):
+    base = wrap_base(tiny("llama"), "llama")
+    base.model.get_submodule("model.layers.0.self_attn").extra_q_proj = torch.nn.Linear(4, 4)
+    found = find_targets(base, LoraSettings(targets=("q_proj",)))
+    assert list(found) == [f"model.layers.{layer}.self_attn.q_proj" for layer in (0, 1)]
+
+
 def test_the_head_is_no_target(tiny):
     base = wrap_base(tiny("llama"), "llama")
     assert "lm_head" not in find_targets(base, LORA)

@@ -1,5 +1,7 @@
 """Loading a base model: what is accepted, what is refused, and what is silenced."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -111,6 +113,7 @@ def test_four_bits_need_their_package(folder, monkeypatch):
         ("gpt2", ["resid_pdrop", "embd_pdrop", "attn_pdrop"]),
         ("llama", ["attention_dropout"]),
         ("phi3", ["resid_pdrop", "embd_pdrop", "attention_dropout"]),
+        ("mixtral", ["router_jitter_noise"]),
         ("starcoder2", ["residual_dropout", "embedding_dropout", "attention_dropout"]),
     ],
 )
@@ -146,6 +149,20 @@ def test_the_fingerprint_reads_bfloat16_and_single_numbers(tiny):
     first = fingerprint(base)
     model.counter += 1
     assert fingerprint(base) != first
+
+
+def test_the_fingerprint_tells_shapes_types_and_names_of_equal_bytes_apart(tiny):
+    base = wrap_base(tiny("llama"), "llama")
+    buffers = [
+        ("a", torch.zeros(2, 3)), ("a", torch.zeros(3, 2)), ("b", torch.zeros(2, 3)),
+        ("a", torch.zeros(2, 3, dtype=torch.int32)),
+    ]  # fmt: skip
+    seen = set()
+    for name, value in buffers:
+        holder = torch.nn.Module()
+        holder.register_buffer(name, value)
+        seen.add(fingerprint(replace(base, model=holder)))
+    assert len(seen) == len(buffers)
 
 
 def test_an_architecture_without_recomputation_says_so(tiny):

@@ -67,6 +67,18 @@ def test_an_answer_ends_before_the_first_stop_token(base, prompts):
     assert len(cut[0]) <= 2
 
 
+def test_no_token_is_computed_after_everyone_has_stopped(base, prompts):
+    free = generate(base, prompts, GREEDY, stop_ids=[STOP], pad_id=PAD)
+    calls = []
+    hook = base.model.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        stops = [answer[1] for answer in free]
+        generate(base, prompts, GREEDY, stop_ids=stops, pad_id=PAD)
+    finally:
+        hook.remove()
+    assert len(calls) <= 2
+
+
 def test_no_prompts_give_no_answers(base):
     assert generate(base, [], GREEDY, stop_ids=[STOP], pad_id=PAD) == []
 
