@@ -134,12 +134,16 @@ def test_recomputed_activations_give_the_same_gradients(whole, make_client):
     model = whole()
     row = torch.from_numpy(model.initial(0))[None]
     batch = collate([make_client("oslo", [9, 12]).examples], [0.5])
-    outs = []
+    outs, calls = [], []
+    # An early layer: recomputing stops as soon as nothing is missing.
+    first = model.base.model.get_submodule("model.layers.0.self_attn.q_proj")
+    first.register_forward_hook(lambda *_: calls.append(1))
     for _ in range(2):
         out = torch.zeros(1, 1, model.layout.size)
         model.gradients(row, batch, out)
         outs.append(out)
         model.checkpoint_activations()
+    assert len(calls) == 1 + 2
     torch.testing.assert_close(outs[0], outs[1])
 
 
