@@ -126,7 +126,6 @@ def test_init_writes_a_configuration_that_runs(sotto: Sotto) -> None:
         ("data.path=nothing.jsonl", "nothing.jsonl"),
         ("train.max_length=4096", "1024"),
         ("federation.clients_per_round=99", "at most 8"),
-        ("model.dtype=4bit", "bitsandbytes"),
     ],
 )
 def test_wrong_input_gets_one_clear_error(sotto: Sotto, override: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """Errors: the drawn tree is the real one, the message has three parts, exit codes are inherited."""
 
+import copy
 import re
 
 import pytest
@@ -69,3 +70,18 @@ def test_the_message_says_what_was_seen_what_is_allowed_and_what_to_do(allowed, 
 def test_a_missing_extra_names_the_package_and_the_command():
     error = MissingExtraError("datasets", extra="hub")
     assert str(error) == ("the package datasets is not installed. pip install 'sottovoce[hub]'.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("a.jsonl:3: no role", allowed="user", remedy="Write one"),
+        MissingExtraError("bitsandbytes", extra="quantised"),
+    ],
+)
+def test_an_error_survives_the_way_between_processes(error):
+    """A worker's error reaches its parent by reduction, which calls the class again."""
+    again = copy.copy(error)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)

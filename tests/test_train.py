@@ -13,6 +13,7 @@ from sottovoce.model.base import LoraSettings, fingerprint
 from sottovoce.train import (
     ClientState,
     Diverged,
+    Example,
     Round,
     TrainSettings,
     epoch_batches,
@@ -383,7 +384,7 @@ def test_divergence_in_the_last_step_is_found_in_the_weights(attach, random_row,
         gradients[1] = float("inf")
         return gradients
 
-    with pytest.raises(Diverged, match="'oslo'"):
+    with pytest.raises(Diverged, match=r"'oslo'.*after the last step of round 0"):
         train(model, clients, received, TrainSettings(), Round(0, 1, SEED), adjust=spoil)
 
 
@@ -393,6 +394,23 @@ def test_divergence_names_the_one_client_whose_weights_are_bad(attach, random_ro
     received["rome"][5] = np.nan
     with pytest.raises(Diverged, match=r"'rome'.*step 0 of round 3"):
         train(model, five, received, TrainSettings(batch_size=3), Round(3, 9, SEED))
+
+
+@pytest.mark.parametrize("names", [("oslo", "oslo"), ("oslo", "rome")])
+def test_two_clients_of_one_name_and_one_without_weights_are_refused(
+    attach, random_row, make_client, names
+):
+    model = attach(settings=LORA)
+    clients = [make_client(name, [9]) for name in names]
+    received = {"oslo": random_row(model)}
+    with pytest.raises(ValueError, match="one row per name"):
+        train(model, clients, received, TrainSettings(), Round(0, 1, SEED))
+
+
+@pytest.mark.parametrize(("tokens", "marks"), [(0, 0), (3, 2)])
+def test_a_sequence_has_tokens_and_a_mark_for_each(tokens, marks):
+    with pytest.raises(ValueError, match="tokens with"):
+        Example(np.ones(tokens, np.int32), np.zeros(marks, np.bool_))
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

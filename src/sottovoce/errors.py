@@ -14,6 +14,7 @@ Every error says what was seen, what is allowed and how to mend it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 
@@ -65,10 +66,15 @@ class MissingExtraError(UsageError):
     """
 
     def __init__(self, package: str, *, extra: str) -> None:
+        self.package = package
+        self.extra = extra
         super().__init__(
             f"the package {package} is not installed",
             remedy=f"pip install 'sottovoce[{extra}]'",
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), extra=self.extra), (self.package,)
 
 
 class RefusedError(SottovoceError):

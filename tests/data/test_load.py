@@ -537,8 +537,6 @@ def test_a_draw_is_the_same_each_time_and_keeps_the_order(tmp_path: Path) -> Non
         ({"path": ""}, "blank"),
         ({"path": ["a", " "]}, "blank"),
         ({"hub": " "}, "blank"),
-        ({"path": "a", "number_of_clients": 3}, "needs a partition"),
-        ({"path": "a", "clients": "iid", "number_of_clients": 0}, "greater than or equal to 1"),
         ({"path": "a", "messages_column": "m", "response_column": "r"}, "excludes"),
         ({"path": "a", "format": "sharegpt", "response_column": "r"}, "no such columns"),
         ({"path": "a", "format": "instruction", "messages_column": "m"}, "no messages_column"),
@@ -681,7 +679,7 @@ def test_bitext() -> None:
     path = need("bitext-customer-support", "bitext.csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    settings = DataSettings(path="bitext.csv", clients="dirichlet", number_of_clients=8)
+    settings = DataSettings(path="bitext.csv", clients="dirichlet")
     loaded = load(settings, path.parent)
     assert len(loaded.conversations) == len(rows) == 4047
     for got, row in zip(loaded.conversations, rows, strict=True):

@@ -248,9 +248,9 @@ DATASETS = st.lists(
 def test_each_example_is_held_once(examples: list[Conversation], rule: str, seed: int) -> None:
     examples = [replace(one, source=f"f:{n}") for n, one in enumerate(examples)]
     number = None if rule == "column" else 2
-    chosen = DataSettings(path="x", clients=rule, number_of_clients=number, min_examples=1)
+    chosen = DataSettings(path="x", clients=rule, min_examples=1)
     try:
-        clients = make_clients(examples, chosen, seed)
+        clients = make_clients(examples, chosen, seed, number)
     except (ConfigError, DataError) as error:
         assert "single owner" in str(error) or "examples" in str(error)
         return
@@ -265,7 +265,7 @@ def test_each_example_is_held_once(examples: list[Conversation], rule: str, seed
         assert places == [sorted(side) for side in places]
         if rule == "column":
             assert {one.client for one in client.train} == {client.name}
-    assert make_clients(examples, chosen, seed) == clients
+    assert make_clients(examples, chosen, seed, number) == clients
 
 
 def test_a_clients_split_depends_on_its_examples_alone() -> None:
@@ -288,15 +288,10 @@ def test_partitions_name_their_clients_in_order() -> None:
     assert [len(c.train) + len(c.validation) for c in make_clients(examples, iid, 0, 8)] == [5] * 8
 
 
-def test_the_number_of_clients_is_said_once() -> None:
+def test_a_partition_needs_a_number_of_clients() -> None:
     examples = [conversation(n) for n in range(40)]
     iid = DataSettings(path="x", clients="iid")
-    three = DataSettings(path="x", clients="iid", number_of_clients=3)
-    assert len(make_clients(examples, three, 0)) == 3
-    assert make_clients(examples, three, 0, 3) == make_clients(examples, iid, 0, 3)
-    with pytest.raises(ConfigError, match="number of clients is 3 and 4"):
-        make_clients(examples, three, 0, 4)
-    with pytest.raises(ConfigError, match="number of clients is not given"):
+    with pytest.raises(ConfigError, match=r"number of clients is not given.*federation\.clients"):
         make_clients(examples, iid, 0)
 
 
@@ -350,8 +345,8 @@ def test_the_system_prompt_names_the_client_that_holds_the_conversation() -> Non
     assert all(
         got[f"f:{n}"] == replace(plain[n - 2], messages=(first, *TURNS)) for n in range(2, 6)
     )
-    drawn = DataSettings(path="x", clients="iid", number_of_clients=2, system="{client}")
-    for client in make_clients(plain, drawn, 0):
+    drawn = DataSettings(path="x", clients="iid", system="{client}")
+    for client in make_clients(plain, drawn, 0, 2):
         assert client.name.startswith("client-")
         for one in (*client.train, *client.validation):
             assert one.messages[0].content == client.name
@@ -365,8 +360,8 @@ def test_documents_are_dealt_too() -> None:
         ("ann", 18, 2),
         ("bob", 9, 1),
     ]
-    iid = DataSettings(path="x", format="text", clients="iid", number_of_clients=4)
-    assert len(make_clients(documents, iid, 0)) == 4
+    iid = DataSettings(path="x", format="text", clients="iid")
+    assert len(make_clients(documents, iid, 0, 4)) == 4
     prompt = DataSettings(path="x", system="only conversations have turns")
     got = make_clients(documents, prompt, 0)
     assert {one for client in got for one in (*client.train, *client.validation)} == {*documents}
@@ -374,8 +369,8 @@ def test_documents_are_dealt_too() -> None:
 
 def test_bitext_over_eight_clients_by_intent() -> None:
     path = need("bitext-customer-support", "bitext.csv")
-    chosen = DataSettings(path=str(path), clients="dirichlet", number_of_clients=8)
-    clients = make_clients(load(chosen, path.parent).conversations, chosen, 0)
+    chosen = DataSettings(path=str(path), clients="dirichlet")
+    clients = make_clients(load(chosen, path.parent).conversations, chosen, 0, 8)
     assert [client.name for client in clients] == [f"client-{n}" for n in range(1, 9)]
     dealt = Counter[tuple[str, str, str]]()
     for client in clients:
@@ -399,7 +394,7 @@ def test_medquad_has_nine_institutes() -> None:
     path = need("medquad-sample", "medquad.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     chosen = DataSettings(path=str(path), system="{client}")
-    clients = make_clients(load(chosen, path.parent).conversations, chosen, 0)
+    clients = make_clients(load(chosen, path.parent).conversations, chosen, 0, 8)
     assert [client.name for client in clients] == sorted({row["institute"] for row in rows})
     assert len(clients) == 9
     for client in clients:

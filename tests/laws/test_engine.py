@@ -232,11 +232,21 @@ def test_epochs_clients_and_seeds_mix_their_batches_anew():
     assert len(mixtures) == 4
 
 
+def test_a_client_with_few_examples_mixes_its_batches_anew_too():
+    """All of them fall into one pool, where sorting by length alone would fix the companions."""
+    lengths = np.arange(60, 108, 2)
+    met = [
+        {frozenset(map(int, batch)) for batch in epoch_batches(lengths, 4, 0, "a", epoch)}
+        for epoch in range(4)
+    ]
+    assert all(len(met[epoch] & met[0]) <= 3 for epoch in (1, 2, 3))
+
+
 def test_epochs_order_their_batches_anew():
     """Even where the lengths leave only one way to fill them."""
     lengths = np.arange(1, 41)
     orders = {
-        tuple(int(batch[0]) for batch in epoch_batches(lengths, 4, 0, "a", epoch))
+        tuple(int(batch[0]) for batch in epoch_batches(lengths, 1, 0, "a", epoch))
         for epoch in range(3)
     }
     assert len(orders) == 3

@@ -159,3 +159,16 @@ def test_an_adapter_file_without_numbers_of_ours_is_kept_apart(written):
     tensors, _ = read_peft(folder)
     with pytest.raises(VerificationError):
         model.layout.check(tensors)
+
+
+def test_shards_of_an_earlier_export_do_not_stay_beside_the_new_weights(written, tmp_path):
+    """A loader that finds an index or more shards would read them."""
+    model, row, _ = written
+    others = {"notes.txt", "adapter_model-00001-of-00002.safetensors", "other.safetensors"}
+    shards = {"model-00001-of-00002.safetensors", "model.safetensors.index.json"}
+    for name in shards | others:
+        (tmp_path / name).write_text("stale")
+    write_merged(row, model, tmp_path, lambda folder: None)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "model.safetensors" in left
+    assert left & (shards | others) == others

@@ -179,7 +179,7 @@ def make_clients(
         examples: conversations or documents; private.
         settings: what makes a client, how much is held out, and the system prompt.
         seed: the run's seed.
-        number_of_clients: how many a partition makes, where ``settings`` do not say it.
+        number_of_clients: how many a partition makes; other rules find them in the data.
 
     Returns:
         The clients, sorted by name. A partition names them client-1, client-2, ...
@@ -230,14 +230,12 @@ def _deal(
     """Say which examples each client holds."""
     if settings.clients not in ("iid", "dirichlet"):
         return partition_by_column(_values(examples, "client"))
-    wanted = {number_of_clients, settings.number_of_clients} - {None}
-    if len(wanted) != 1:
+    number = number_of_clients
+    if number is None:
         raise ConfigError(
-            f"clients is {settings.clients!r} and the number of clients is "
-            f"{' and '.join(map(str, sorted(filter(None, wanted)))) or 'not given'}",
-            allowed="one number of clients",
+            f"data.clients is {settings.clients!r} and the number of clients is not given",
+            remedy="Set federation.clients",
         )
-    number = next(filter(None, wanted), 0)
     rng = stream(seed, "partition", settings.clients)
     if settings.clients == "iid":
         parts = partition_iid(len(examples), number, rng)

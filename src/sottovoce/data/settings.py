@@ -38,7 +38,6 @@ class DataSettings(BaseModel):
         strict: stop at the first wrong record; otherwise skip and count such records.
         clients: what makes a client: its ``column`` (for plain text the file), the ``file``, the
             ``speaker`` of a play, or an ``iid`` or ``dirichlet`` partition of everything.
-        number_of_clients: how many clients a partition makes, where the caller does not say it.
         dirichlet_alpha: how evenly labels are spread; small is uneven.
         validation_fraction: the share of each client's examples that is held out; 0 holds out none.
         validation_by: hold out whole owners where they are known, or single examples.
@@ -66,7 +65,6 @@ class DataSettings(BaseModel):
     system: str | None = None
     strict: bool = True
     clients: Literal["column", "file", "speaker", "iid", "dirichlet"] = "column"
-    number_of_clients: int | None = Field(default=None, ge=1)
     dirichlet_alpha: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     validation_by: Literal["owner", "example"] = "owner"
@@ -80,15 +78,10 @@ class DataSettings(BaseModel):
         """Refuse settings that contradict each other."""
         named = [field for field in _COLUMN_FIELDS if getattr(self, f"{field}_column") is not None]
         pair = [field for field in named if field in ("instruction", "context", "response")]
-        drawn = self.clients in ("iid", "dirichlet")
         text = self.format == "text"
         rules = (
             (bool(self.paths) == bool(self.hub), "name either path or hub"),
             (not all(p.strip() for p in (*self.paths, self.hub or "hub")), "a path is blank"),
-            (
-                not drawn and self.number_of_clients is not None,
-                "number_of_clients needs a partition",
-            ),
             (bool(pair) and "messages" in named, "messages_column excludes instruction columns"),
             (
                 bool(pair) and self.format in ("messages", "sharegpt"),

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sottovoce.errors import MissingExtraError, ModelError
+from sottovoce.model.attention import use_float32_attention
 from sottovoce.model.head import Head
 
 
@@ -164,6 +165,7 @@ def wrap_base(model: Any, path: str, *, trainable: bool = False) -> Base:
     for parameter in model.parameters():
         parameter.requires_grad_(trainable)
     _silence_dropout(model)
+    use_float32_attention(model)
     backbone = getattr(model, model.base_model_prefix, None)
     output = model.get_output_embeddings()
     if not isinstance(backbone, nn.Module) or not isinstance(output, nn.Linear):

@@ -171,14 +171,24 @@ def _save(tensors: Tensors, path: Path) -> None:
 
 
 def _into_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write into a fresh sibling folder, then move its files into place."""
+    """Write into a fresh sibling folder, then move its files into place.
+
+    Shards of an earlier, larger export of the same name are removed: a loader would take them for
+    part of this one. Other files stay.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", allowed="a folder to write into")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         write(Path(name))
-        for path in sorted(Path(name).iterdir()):
+        written = sorted(Path(name).iterdir())
+        for path in written:
             path.replace(folder / path.name)
+        for kind in {path.name.partition("-")[0].partition(".")[0] for path in written}:
+            shards = folder.glob(f"{kind}-*-of-*.safetensors")
+            for stale in {*shards, folder / f"{kind}.safetensors.index.json"}:
+                if stale.name not in {path.name for path in written}:
+                    stale.unlink(missing_ok=True)
 
 
 def adapter_tensors(

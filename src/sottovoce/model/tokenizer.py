@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,13 +52,17 @@ class Tokenizer:
             messages: in OpenAI form, tool arguments as JSON text; may be empty.
             add_generation_prompt: end with the header under which the assistant answers.
 
+        Guarantees:
+            - nobody ends a turn or opens another by writing a special token: one that stands in a
+              message gets a space after its first character, which makes it plain text.
+
         Raises:
             ModelError: the model's template refuses these messages, or arguments are no JSON.
         """
         try:
             # A batch of one, because a lone conversation without messages is refused.
             rendered = self.vendor.apply_chat_template(
-                [[_with_parsed_arguments(message) for message in messages]],
+                [[self._readable(message) for message in messages]],
                 chat_template=None if self.vendor.chat_template else DEFAULT_TEMPLATE,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
@@ -69,6 +74,17 @@ class Tokenizer:
                 remedy="Change the conversations, or the chat_template in the model folder",
             ) from error
         return str(rendered[0])
+
+    def _readable(self, message: Mapping[str, Any]) -> Any:
+        parsed = _with_parsed_arguments(message)
+        return _disarmed(parsed, self._specials) if self._specials else parsed
+
+    @cached_property
+    def _specials(self) -> re.Pattern[str] | None:
+        """Finds the tokens that the template alone may write; None where there are none."""
+        added = self.vendor.added_tokens_decoder.values()
+        names = sorted((t.content for t in added if t.special and len(t.content) > 1), key=len)
+        return re.compile("|".join(map(re.escape, reversed(names)))) if names else None
 
     def encode(self, text: str) -> list[int]:
         """Turn text into ids; special tokens written in the text become their one id."""
@@ -173,6 +189,17 @@ def load_tokenizer(path_or_name: str, *, offline: bool = True) -> Tokenizer:
     vendor.backend_tokenizer.no_truncation()
     vendor.backend_tokenizer.no_padding()
     return Tokenizer(vendor)
+
+
+def _disarmed(value: Any, specials: re.Pattern[str]) -> Any:
+    """The same value with a space inside every special token that some text of it holds."""
+    if isinstance(value, str):
+        return specials.sub(lambda found: f"{found[0][0]} {found[0][1:]}", value)
+    if isinstance(value, Mapping):
+        return {_disarmed(key, specials): _disarmed(one, specials) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_disarmed(one, specials) for one in value]
+    return value
 
 
 def _with_parsed_arguments(message: Mapping[str, Any]) -> dict[str, Any]:

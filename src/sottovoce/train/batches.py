@@ -25,11 +25,20 @@ class Example:
         tokens: the token ids, ``[T]``.
         supervised: which tokens are targets, ``[T]``; never the first.
         owner: the person it belongs to, where known.
+
+    Raises:
+        ValueError: no token, or not one mark for each.
     """
 
     tokens: NDArray[np.int32]
     supervised: NDArray[np.bool_]
     owner: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.tokens) == len(self.supervised):
+            raise ValueError(
+                f"a sequence of {len(self.tokens)} tokens with {len(self.supervised)} marks"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,24 +67,28 @@ def epoch_batches(
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch of one client's examples into batches of similar length.
 
-    Examples are shuffled, cut into pools of 16 batches, and sorted by length inside a pool. Every
-    client walks through its own batches along one sequence of length quantiles that all clients
-    share, so that long batches meet long ones in a pass, while nobody's order depends on anybody
-    else's data.
+    Examples are shuffled, cut into pools of 16 batches, and sorted by length inside a pool, each
+    length first stretched or shrunk at random by up to a tenth: without that, a client with one
+    pool would see the same examples together in every epoch. Every client walks through its own
+    batches along one sequence of length quantiles that all clients share, so that long batches
+    meet long ones in a pass, while nobody's order depends on anybody else's data.
 
     Guarantees:
         - every example appears exactly once;
         - batch sizes differ by at most one and never pass ``batch_size``;
+        - an example meets others in the next epoch, also where the client has few;
         - a pure function of its arguments.
     """
     count = len(lengths)
     if count == 0:
         return []
-    shuffled = stream(seed, "batches", client, epoch).permutation(count)
+    draw = stream(seed, "batches", client, epoch)
+    shuffled = draw.permutation(count)
+    blurred = lengths * draw.uniform(0.9, 1.1, count)
     pool = batch_size * 16
     by_length = np.concatenate(
         [
-            part[np.argsort(lengths[part], kind="stable")]
+            part[np.argsort(blurred[part], kind="stable")]
             for part in (shuffled[start : start + pool] for start in range(0, count, pool))
         ]
     )

@@ -28,7 +28,7 @@ class ClientState:
 
     Args:
         cursor: batches consumed so far; the next round goes on from there.
-        moments: optimizer state by name, each ``[D]``, and ``step``; empty after a reset.
+        moments: optimizer state by name, each ``[D]``, and ``step``; None where it is not kept.
     """
 
     cursor: int = 0
@@ -117,7 +117,9 @@ class _Pack:
                     for name, value in client.state.moments.items()
                 }
 
-    def step(self, batches: Sequence[list[Example]], rates: Sequence[float]) -> tuple[Tensor, int]:
+    def accumulate(
+        self, batches: Sequence[list[Example]], rates: Sequence[float]
+    ) -> tuple[Tensor, int]:
         """Fill the gradients of the first ``len(batches)`` clients; return nll sums and tokens."""
         active = len(batches)
         sums = torch.zeros(active, dtype=torch.float64)
@@ -193,7 +195,8 @@ def train(
         received: the weights that each client starts from, by client name, each ``[D]``.
         settings: the recipe.
         where: the round, for the schedule and the random streams.
-        adjust: a strategy's change to each local gradient, or None.
+        adjust: a strategy's change to each local gradient, or None; it comes after
+            ``max_gradient_norm``, so that the bound is on what the data say and not on the rule.
         on_step: told after each optimizer step.
 
     Returns:
@@ -205,14 +208,18 @@ def train(
         - the base model is left as it was.
 
     Raises:
+        ValueError: two clients have one name, or a client received no weights.
         Diverged: a loss or a weight is not finite.
     """
+    names = [client.name for client in clients]
+    if len(set(names)) < len(names) or not set(names) <= set(received):
+        raise ValueError(f"clients {names} with weights for {sorted(received)}: one row per name")
     order = sorted(
         range(len(clients)),
         key=lambda place: (-steps_in_round(len(clients[place].examples), settings), place),
     )
     results: dict[int, tuple[Update, ClientState]] = {}
-    size = _pack_size(model, settings)
+    size = _pack_size(model, settings, adjusted=adjust is not None)
     for start in range(0, len(order), size):
         places = order[start : start + size]
         members = [clients[place] for place in places]
@@ -222,11 +229,11 @@ def train(
     return [results[place] for place in range(len(clients))]
 
 
-def _pack_size(model: Trainable, settings: TrainSettings) -> int:
-    """How many clients fit: weights, gradient and optimizer state of each."""
+def _pack_size(model: Trainable, settings: TrainSettings, *, adjusted: bool) -> int:
+    """How many clients fit: weights, gradient, optimizer state, and what a rule compares with."""
     if not model.shares_a_pass:
         return 1
-    rows = 4 if settings.optimizer == "adamw" else 3
+    rows = (4 if settings.optimizer == "adamw" else 3) + adjusted
     budget = settings.memory_budget_mib * 2**20
     return max(1, budget // (rows * 4 * max(1, model.layout.size)))
 
@@ -255,8 +262,8 @@ def _train_pack(
             learning_rate(settings, where.index * steps[c] + step, where.total * steps[c])
             for c in range(active)
         ]
-        sums, read = pack.step(batches, rates)
-        _require_finite(sums, clients, where, step)
+        sums, read = pack.accumulate(batches, rates)
+        _require_finite(sums, clients, where, f"at step {step}")
         pack.apply(active, adjust)
         counts = np.array([supervised_tokens(batch) for batch in batches])
         losses[:active] += sums.numpy()
@@ -267,7 +274,7 @@ def _train_pack(
             on_step(Progress(step, max(steps), active, read, mean))
     change = pack.changes()
     if not np.isfinite(change).all():
-        _require_finite(torch.from_numpy(change).sum(1), clients, where, max(steps))
+        _require_finite(torch.from_numpy(change).sum(1), clients, where, "after the last step")
     return [
         (
             Update(
@@ -284,11 +291,11 @@ def _train_pack(
     ]
 
 
-def _require_finite(values: Tensor, clients: Sequence[Client], where: Round, step: int) -> None:
+def _require_finite(values: Tensor, clients: Sequence[Client], where: Round, when: str) -> None:
     bad = (~torch.isfinite(values)).nonzero()
     if len(bad):
         name = clients[int(bad[0])].name
         raise Diverged(
-            f"training of client {name!r} is no longer finite at step {step} of round {where.index}",
+            f"training of client {name!r} is no longer finite {when} of round {where.index}",
             remedy="Lower train.learning_rate, or set train.max_gradient_norm",
         )
