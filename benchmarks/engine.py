@@ -64,7 +64,8 @@ class Plan:
         bfloat16: one round in both precisions.
         utilisation: the model that is held against the matrix rate.
         memory: the larger number of clients; the smaller is half of it.
-        gain: by batch, how much less than one client after another the groups must cost.
+        gain: by batch and length, how much less than one client after another the groups must
+            cost; no bar where nothing stands.
         edge: of the square matrices whose product gives the matrix rate.
     """
 
@@ -74,11 +75,13 @@ class Plan:
     bfloat16: Setting
     utilisation: Setting
     memory: Setting
-    gain: Mapping[int, float]
+    gain: Mapping[tuple[int, int], float]
     edge: int = 2048
 
 
-# The scale of model that a few cores train at conversation speed, some times the bundled one.
+# The bundled model: what the demo and the examples train on two cores.
+BUNDLED = Shape(hidden=160, feed_forward=432, layers=4, heads=5, vocabulary=4096)
+# Some times the bundled one, still at conversation speed.
 SMALL = Shape(hidden=256, feed_forward=688, layers=4, heads=4, vocabulary=4096)
 # Twice as wide and deep: here even one short sequence keeps two cores busy with arithmetic.
 MIDDLE = Shape(hidden=512, feed_forward=1376, layers=8, heads=8, vocabulary=4096)
@@ -91,11 +94,14 @@ TOY = Shape(hidden=32, feed_forward=64, layers=2, heads=2, vocabulary=128)
 
 CPU = Plan(
     rounds=tuple(
-        Setting(SMALL, clients=8, batch=batch, length=length)
+        Setting(BUNDLED, clients=8, batch=batch, length=length)
         for batch in (1, 4)
         for length in (64, 128)
     ),
-    wider=tuple(Setting(MIDDLE, clients=8, batch=batch, length=64, steps=2) for batch in (1, 4)),
+    wider=(
+        *(Setting(SMALL, clients=8, batch=batch, length=64) for batch in (1, 4)),
+        *(Setting(MIDDLE, clients=8, batch=batch, length=64, steps=2) for batch in (1, 4)),
+    ),
     # Sixteen short conversations, as a step of private training at a small site has them.
     per_example=Setting(SMALL, clients=1, batch=16, length=128),
     # The precision matters where products are large, so the wider model; eight steps move the loss.
@@ -105,7 +111,8 @@ CPU = Plan(
     # A high rank and many clients make the state large beside what an allocator holds back, and
     # a pass takes eight clients, so that activations do not grow with the others.
     memory=Setting(SMALL, clients=64, batch=1, length=64, steps=3, rank=64, tokens_per_pass=512),
-    gain={1: 2.0, 4: 1.5},
+    # The groups gain where the sequences of one client alone are too few to fill the products.
+    gain={(1, 64): 2.0, (4, 64): 1.5},
 )
 
 _SHORT = Setting(HALF_BILLION, clients=64, batch=1, length=64, steps=2, dtype="bfloat16")
@@ -116,7 +123,7 @@ ACCELERATOR = Plan(
     bfloat16=_SHORT,
     utilisation=replace(_SHORT, length=128),
     memory=replace(_SHORT, tokens_per_pass=2048),
-    gain={1: 4.0},
+    gain={(1, 64): 4.0},
 )
 
 
@@ -171,7 +178,8 @@ def measure_sequential(bench: Bench, key: str) -> list[Figure]:
     figures = []
     for setting in (*bench.plan.rounds, *bench.plan.wider):
         ratio, facts = over(bench.turns(setting, sequential, grouped), "sequential", "grouped")
-        least = bench.plan.gain[setting.batch] if setting in bench.plan.rounds else None
+        barred = setting in bench.plan.rounds
+        least = bench.plan.gain.get((setting.batch, setting.length)) if barred else None
         figures.append(Figure(key, setting.name, ratio, at_least=least, facts=facts))
     return figures
 

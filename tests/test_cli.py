@@ -83,6 +83,11 @@ def test_run_eval_chat_and_export_tell_one_story(sotto: Sotto, tmp_path: Path) -
     code, out, err = sotto("chat", run, "--once", "Where is my order?", "--json")
     assert code == 0, err
     assert isinstance(one_object(out)["answer"], str)
+    shop = sorted(scores["clients"])[-1]  # type: ignore[call-overload]
+    code, out, err = sotto("chat", run, "--client", shop, "--once", "Hello", "--json")
+    assert (code, shop in str(one_object(out)["system"])) == (0, True), err
+    code, _, err = sotto("chat", run, "--client", "nobody", "--once", "Hello")
+    assert (code, f"{shop}." in err) == (2, True), err
     code, out, err = sotto("chat", run, "--base", "--once", "Hello", "--max-new-tokens", "3")
     assert code == 0, err
 

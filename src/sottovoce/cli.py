@@ -165,6 +165,9 @@ def chat(
     run_dir: RunDir,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer once and end.")] = None,
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take this client's system message.")
+    ] = None,
     base: Annotated[bool, typer.Option(help="Ask the base model instead.")] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest.")] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 160,
@@ -179,7 +182,7 @@ def chat(
     finished = open_run(run_dir)
     if base:
         finished = finished.without_adapter()
-    message = system if system is not None else system_message(finished)
+    message = system if system is not None else system_message(finished, client)
     sampling = Sampling(max_new_tokens, temperature, seed=seed)
     talk = converse(finished, message, sampling)
     if once is not None:

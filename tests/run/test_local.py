@@ -15,7 +15,7 @@ from sottovoce.errors import ConfigError, SottovoceError, VerificationError
 from sottovoce.model.generate import Sampling
 from sottovoce.run.arms import Watch
 from sottovoce.run.compare import compare, federation_only, gap_closed
-from sottovoce.run.finished import converse, export_run, open_run, score_run
+from sottovoce.run.finished import converse, export_run, open_run, score_run, system_message
 from sottovoce.run.folder import RunFolder, read_tensors
 from sottovoce.run.ledger import verify
 from sottovoce.run.local import federate
@@ -224,6 +224,9 @@ def test_a_finished_run_chats_scores_and_exports(prepared: Prepared, tmp_path: P
     first, second = talk("Hello"), talk("And then?")
     assert isinstance(first, str)
     assert isinstance(second, str)
+    assert system_message(run, prepared.parties[-1].name) == (
+        prepared.parties[-1].held_out[0].messages[0].content
+    )
     losses, answers = score_run(run)
     records, _ = verify(run.folder.ledger)
     last = [record for record in records if record.kind == "evaluation"][-1].payload["loss"]

@@ -21,7 +21,7 @@ from sottovoce.run.finished import Finished, open_run
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.picture import draw_curves
 from sottovoce.run.prepare import Prepared, marketplace_questions, prepare
-from sottovoce.tasks.chat import messages_of, parse_answer
+from sottovoce.tasks.chat import messages_of, parse_answer, show_answer
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,11 @@ def _in_full(model: Finished, question: DemoQuestion) -> str:
     sampling = Sampling(max_new_tokens=model.config.evaluate.max_new_tokens)
     asked = messages_of(Conversation(question.prompt))
     content, calls = parse_answer(model.answer([asked], sampling)[0])
-    if not calls:
-        return content
-    shown = ", ".join(f"{call.name} {call.arguments}" for call in calls)
-    if calls != question.expected[0].tool_calls:
-        return f"{content} [calls {shown}]".strip()
+    asking = show_answer(content, calls)
+    if not calls or calls != question.expected[0].tool_calls:
+        return asking
     continued = messages_of(Conversation((*question.prompt, *question.expected[:-1])))
-    return f"[calls {shown}] {parse_answer(model.answer([continued], sampling)[0])[0]}"
+    return f"{asking} {parse_answer(model.answer([continued], sampling)[0])[0]}"
 
 
 def loss_table(done: Comparison) -> list[list[str]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sottovoce import train as training
 from sottovoce.config import Config, load_config
+from sottovoce.data.conversation import Conversation, Message
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.evaluate import (
     Answer,
@@ -35,7 +36,7 @@ from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import verify
 from sottovoce.run.prepare import Party, load_parties
 from sottovoce.run.rounds import digest
-from sottovoce.tasks.chat import Prompt, parse_answer, prompts
+from sottovoce.tasks.chat import Prompt, messages_of, parse_answer, prompts, show_answer
 from sottovoce.update import flatten, unflatten
 
 Messages = Sequence[Mapping[str, Any]]
@@ -209,12 +210,23 @@ def export_run(run: Finished, to: str, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def system_message(run: Finished) -> str | None:
-    """The system message that the first client's conversations begin with, if they have one."""
+def system_message(run: Finished, client: str | None = None) -> str | None:
+    """The system message that a client's conversations begin with, if they have one.
+
+    Args:
+        run: whose configuration says where the data are.
+        client: whose; None takes the first client that has one.
+
+    Raises:
+        ConfigError: the run has no such client.
+    """
     if run.config.task != "chat":
         return None
-    for party in load_parties(run.config, run.tokenizer)[0]:
-        for conversation in party.held_out:
+    parties = load_parties(run.config, run.tokenizer)[0]
+    if client is not None and client not in (names := [party.name for party in parties]):
+        raise ConfigError(f"there is no client {client!r}", allowed=", ".join(names))
+    for party in parties:
+        for conversation in party.held_out if client in (None, party.name) else ():
             if conversation.messages[0].role == "system":
                 return conversation.messages[0].content
     return None
@@ -223,14 +235,16 @@ def system_message(run: Finished) -> str | None:
 def converse(run: Finished, system: str | None, sampling: Sampling) -> Callable[[str], str]:
     """Begin a conversation: a function from what the user says to what the model answers.
 
-    Every turn stays in the conversation, so later answers may refer to earlier ones.
+    Every turn stays in the conversation, so later answers may refer to earlier ones. Tool calls
+    are shown behind the answer and not carried out.
     """
-    turns: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
+    turns = [Message("system", system)] if system else []
 
     def say(text: str) -> str:
-        turns.append({"role": "user", "content": text})
-        answer = run.answer([turns], sampling)[0].strip()
-        turns.append({"role": "assistant", "content": answer})
-        return answer
+        turns.append(Message("user", text))
+        messages = messages_of(Conversation(tuple(turns)))
+        content, calls = parse_answer(run.answer([messages], sampling)[0])
+        turns.append(Message("assistant", content, calls))
+        return show_answer(content, calls)
 
     return say

@@ -216,6 +216,16 @@ def parse_answer(text: str) -> tuple[str, tuple[ToolCall, ...]]:
     return content, tuple(calls)
 
 
+def show_answer(content: str, calls: Sequence[ToolCall]) -> str:
+    """Write an answer for a reader, its tool calls in brackets.
+
+    >>> show_answer("One moment.", [ToolCall("find", '{"id":"7"}')])
+    'One moment. [calls find {"id":"7"}]'
+    """
+    listed = ", ".join(f"{call.name} {call.arguments}" for call in calls)
+    return f"{content} [calls {listed}]".strip() if listed else content
+
+
 def _read_call(text: str) -> ToolCall | None:
     """Read a call's JSON object; None where it is not one."""
     try:
