@@ -58,7 +58,6 @@ def test_the_demo_tells_its_story(told: tuple[Path, dict[str, object]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.xfail(strict=True, reason="0.61 was measured; benchmarks/LOG.md says what limits it")
 def test_the_demo_closes_four_fifths_of_the_gap(told: tuple[Path, dict[str, object]]) -> None:
     assert told[1]["gap_closed"] >= 0.8  # type: ignore[operator]
 
