@@ -79,7 +79,7 @@ def test_real_conversations_gain_from_the_federation(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not MEDQUAD.exists(), reason="the MedQuAD sample is not beside the project")
 def test_nine_institutes_gain_from_the_federation(tmp_path: Path) -> None:
-    short = ["--set", "federation.rounds=2", "--set", "data.max_conversations=600"]
+    short = ["--set", "data.max_conversations=1000"]
     facts = sotto("run", str(ROOT / "examples/medquad.toml"), "--compare", *short, cwd=tmp_path)
     loss = facts["loss"]
     assert isinstance(loss, dict)

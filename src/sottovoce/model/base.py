@@ -165,6 +165,8 @@ def wrap_base(model: Any, path: str, *, trainable: bool = False) -> Base:
     for parameter in model.parameters():
         parameter.requires_grad_(trainable)
     _silence_dropout(model)
+    # Recomputing activations needs training mode, so evaluation mode would not do.
+    model.train()
     use_float32_attention(model)
     backbone = getattr(model, model.base_model_prefix, None)
     output = model.get_output_embeddings()
@@ -253,8 +255,6 @@ def _silence_dropout(model: nn.Module) -> None:
             rate = "drop" in name or "jitter" in name or isinstance(holder, nn.Dropout)
             if rate and isinstance(value, float):
                 setattr(holder, name, 0.0)
-    # Recomputing activations needs training mode, so evaluation mode would not do.
-    model.train()
 
 
 @torch.no_grad()

@@ -80,7 +80,6 @@ class GroupedLinear(nn.Module):
         self.site = site
         self.scaling = scaling
         self._binding = binding
-        self._dense = _dense_weight(base)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the base layer and, inside a pass, each client's adapter to its rows."""
@@ -88,11 +87,12 @@ class GroupedLinear(nn.Module):
         if weights is None:
             plain: Tensor = self.base(x)
             return plain
-        if self._dense is None:
+        # Read anew each time: a view kept from earlier would miss a base that was moved or loaded.
+        dense = _dense_weight(self.base)
+        if dense is None:
             quantised: Tensor = self.base(x)
             return quantised + self._low_rank(x, None, None)
-        weight, bias = self._dense
-        return self._low_rank(x, weight, bias)
+        return self._low_rank(x, *dense)
 
     def _low_rank(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         binding = self._binding

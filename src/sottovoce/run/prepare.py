@@ -108,7 +108,7 @@ def load_parties(
             ("marketplace", "generated", str(len(talks)), "0", ""),
         ]
     else:
-        loaded = load(config.data, Path())
+        loaded = load(config.data, Path.cwd())
         talks = loaded.conversations
         rows = list(loaded.summary.table())
     clients = make_clients(talks, config.data, config.seed, config.federation.clients)
@@ -135,7 +135,7 @@ def load_parties(
 def _text_parties(
     config: Config, tokenizer: Tokenizer
 ) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
-    loaded = load_text(config.data, Path())
+    loaded = load_text(config.data, Path.cwd())
     clients = make_clients(loaded.documents, config.data, config.seed, config.federation.clients)
     length = config.train.max_length
 
