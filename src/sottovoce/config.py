@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -15,9 +15,11 @@ from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
 from sottovoce.strategies.fedavg import FedAvg
+from sottovoce.strategies.fedprox import FedProx
+from sottovoce.strategies.server_damping import ServerDamping
 from sottovoce.train import TrainSettings
 
-Strategy = FedAvg
+Strategy = Annotated[FedAvg | FedProx | ServerDamping, Field(discriminator="name")]
 
 MARKETPLACE = "marketplace"
 """The value of ``data.path`` that stands for the generated marketplace of the demo."""
@@ -56,7 +58,10 @@ class FederationSettings(BaseModel, frozen=True, extra="forbid"):
     @field_validator("strategy", mode="before")
     @classmethod
     def _by_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
+        """A name alone is a table with that name; a table without one changes the default."""
+        if isinstance(value, str):
+            return {"name": value}
+        return {"name": FedAvg().name, **value} if isinstance(value, dict) else value
 
 
 class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
@@ -230,10 +235,9 @@ def _set(tree: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, place: str) -> ConfigError:
     """Turn the first fault into a sentence with what was seen and what is allowed."""
     fault = error.errors()[0]
-    names = [str(part) for part in fault["loc"] if not str(part).startswith("function-")]
+    names, fields = _locate(str(p) for p in fault["loc"] if not str(p).startswith("function-"))
     key = ".".join(names)
     if fault["type"] == "extra_forbidden":
-        fields = list(_fields_at(names[:-1]))
         close = difflib.get_close_matches(names[-1], fields, n=1) or _anywhere(names[-1])
         return ConfigError(
             f"{place}: there is no key {key}",
@@ -248,6 +252,8 @@ def _explain(error: ValidationError, place: str) -> ConfigError:
                 remedy="Write it out, so that nobody mistakes this run for a private one",
             )
         return ConfigError(f"{place}: {key} is missing")
+    if fault["type"] == "union_tag_not_found":
+        return ConfigError(f"{place}: {key}.name is missing", remedy="Say which kind it is")
     message = fault["msg"].removeprefix("Value error, ")
     if names[:1] == ["privacy"] and fault["type"] == "literal_error":
         message += "; this version trains without differential privacy"
@@ -255,15 +261,29 @@ def _explain(error: ValidationError, place: str) -> ConfigError:
     return ConfigError(f"{place}: {where}{message}")
 
 
-def _fields_at(names: Sequence[str]) -> Iterable[str]:
-    """The keys that the section with these names may have."""
-    section: Any = Config
-    for name in names:
-        field = section.model_fields.get(name) if hasattr(section, "model_fields") else None
-        if field is None:
-            break
-        section = field.annotation
-    return getattr(section, "model_fields", {})
+def _locate(parts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The key that a fault's location stands for, and the keys that its section may have.
+
+    Where a section is one of several kinds, the location holds the kind's name too, which nobody
+    wrote as part of the key.
+    """
+    names: list[str] = []
+    fields: list[str] = []
+    inner: Any = Config
+    for part in parts:
+        kinds = {
+            kind.model_fields["name"].default: kind
+            for kind in get_args(inner)
+            if "name" in getattr(kind, "model_fields", {})
+        }
+        if part in kinds:
+            inner = kinds[part]
+            continue
+        known = getattr(inner, "model_fields", {})
+        names.append(part)
+        fields = list(known)
+        inner = known[part].annotation if part in known else None
+    return names, fields
 
 
 def _anywhere(name: str) -> list[str]:

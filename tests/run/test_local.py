@@ -266,3 +266,23 @@ def test_a_disk_that_fills_up_leaves_a_run_that_can_go_on(
     assert not list((tmp_path / "run").rglob("*.part"))
     assert federate(run, resume=True).adapter_sha256 == whole.adapter_sha256
     shutil.rmtree(tmp_path / "run")
+
+
+def test_fedprox_holds_clients_near_what_they_received(prepared: Prepared, tmp_path: Path) -> None:
+    """Through the whole run: nothing at zero, and the stronger the pull, the shorter the way."""
+    norms, bits = [], []
+    for place, strategy in enumerate(
+        [{"name": "fedavg"}, *({"name": "fedprox", "mu": mu} for mu in (0.0, 1.0, 30.0))]
+    ):
+        run = within(
+            prepared,
+            tmp_path / str(place),
+            federation={"rounds": 1, "strategy": strategy},
+            train={"optimizer": "sgd", "learning_rate": 0.02, "steps_per_round": 6},
+        )
+        outcome = federate(run)
+        bits.append(outcome.adapter_sha256)
+        start = run.model.initial(run.config.seed)
+        norms.append(float(np.linalg.norm(outcome.weights - start)))
+    assert bits[0] == bits[1]
+    assert norms[1] > 1.02 * norms[2] > 1.1 * norms[3]
