@@ -171,3 +171,16 @@ def test_wrong_usage_ends_with_two(sotto: Sotto) -> None:
     assert sotto("run")[0] == 2
     assert sotto("trian")[0] == 2
     assert sotto("--version")[1].startswith("sotto ")
+
+
+def test_an_interruption_says_what_is_left(sotto: Sotto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the data: no traceback, the shell's code, and how to go on."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sottovoce.run.prepare.prepare", interrupt)
+    code, out, err = sotto("run", str(MARKETPLACE), "--json")
+    assert (code, out) == (130, "")
+    assert "--resume" in err
+    assert "Traceback" not in err

@@ -351,15 +351,19 @@ def test_clients_leave_the_pack_when_done_and_results_keep_their_order(
     assert [update.tokens for update, _ in results] == read
 
 
+@pytest.mark.parametrize("adjust", [None, lambda gradients, weights, start: gradients])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_packs_hold_what_the_stated_memory_holds(optimizer, attach, random_row, make_client, spy):
-    """Weights, gradient and moments: 4 rows of float32, or 3 without Adam."""
+def test_packs_hold_what_the_stated_memory_holds(
+    optimizer, adjust, attach, random_row, make_client, spy
+):
+    """Weights, gradient and moments: 4 rows of float32, 3 without Adam; received rows for a rule."""
     model = spy(attach(settings=LoraSettings(rank=24)))
     clients = [make_client(name, [8]) for name in "abcdefg"]
     received = dict.fromkeys("abcdefg", random_row(model))
     recipe = TrainSettings(optimizer=optimizer, memory_budget_mib=1)
-    train(model, clients, received, recipe, Round(0, 1, SEED))
-    rows = 2**20 // (4 * model.layout.size * (4 if optimizer == "adamw" else 3))
+    train(model, clients, received, recipe, Round(0, 1, SEED), adjust=adjust)
+    each = (4 if optimizer == "adamw" else 3) + (adjust is not None)
+    rows = 2**20 // (4 * model.layout.size * each)
     assert 1 < rows < 7
     sizes = [batch.tokens.shape[0] for batch in model.drain()]
     assert sizes == [rows] * (7 // rows) + [7 % rows] * bool(7 % rows)

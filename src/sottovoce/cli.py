@@ -36,6 +36,10 @@ Set = Annotated[
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
+_INTERRUPTED = 130
+"""What a shell reports of a program that was interrupted."""
+
+
 def main() -> None:
     """Run a command; an error that has a name becomes one sentence and its exit code."""
     # No library may tell anyone that it is used; a hub is asked only for what the user named.
@@ -46,9 +50,11 @@ def main() -> None:
     except SottovoceError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into this code without a word.
+        if ended.code == _INTERRUPTED:
+            typer.echo("interrupted; a run keeps its finished rounds for --resume", err=True)
+        raise
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
