@@ -226,8 +226,8 @@ def begin_by_copying(model: LlamaForCausalLM, seed: int) -> None:
     To continue a repeated sequence takes two heads in a row (Olsson et al. 2022, "In-context
     Learning and Induction Heads"): one that notes beside each token the token before it, and one
     that looks for the present token among those notes and repeats what stands there. From random
-    weights the pair was not found within 6.5 million tokens; so it is written into the first two
-    layers, and training goes on from there. It holds no knowledge of any text.
+    weights, and with one digit a token, the pair was not found within 6.5 million tokens; so it
+    is written into the first two layers, and training goes on from there. It holds no knowledge of any text.
 
     Args:
         model: initial weights, changed in place.

@@ -60,6 +60,12 @@ def _config(name, changes):
     return kind(**(settings | changes))
 
 
+@pytest.fixture(scope="session", params=["llama", "qwen3", "gemma3", "mistral", "phi3", "gpt2"])
+def architecture(request):
+    """Each architecture that is proven to work, by name."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """Build a tiny causal language model: ``tiny("llama", seed=0, **changes)``."""

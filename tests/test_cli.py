@@ -110,6 +110,7 @@ def test_init_writes_a_configuration_that_runs(sotto: Sotto) -> None:
     code, out, err = sotto("run", "mine/federation.toml", "--json", "--set", "federation.rounds=1")
     assert code == 0, err
     assert one_object(out)["rounds"] == 1
+    assert "\nmine/conversations.jsonl " in err, "files are shown from where the user stands"
     code, _, err = sotto("init", "mine")
     assert (code, "exists" in err) == (2, True)
 

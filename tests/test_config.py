@@ -47,6 +47,8 @@ def test_strategy_by_name_or_table() -> None:
     by_name = make_config({**tree, "federation": {"strategy": "fedavg"}}, place="here")
     table = {"name": "fedavg", "server": {"name": "sgd", "lr": 1.0}}
     assert by_name == make_config({**tree, "federation": {"strategy": table}}, place="here")
+    nameless = {"server": table["server"]}
+    assert by_name == make_config({**tree, "federation": {"strategy": nameless}}, place="here")
 
 
 def test_a_set_value_is_toml_or_a_bare_string() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -101,9 +102,32 @@ def test_a_plain_step_is_a_step_of_the_engine(engine: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("arm", ["per_example", "centralised", "sequential"])
-def test_every_other_arm_runs(engine: ModuleType, toy: ModuleType, arm: str) -> None:
+def test_every_other_arm_trains(
+    engine: ModuleType, toy: ModuleType, arm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An arm that moved no weight would be fast and mean nothing."""
+    import engine_arms
+
+    built = []
+
+    def build_peft(*arguments: object) -> tuple[object, list[torch.Tensor]]:
+        built.append(build(*arguments))
+        return built[-1]
+
+    build = engine_arms.build_peft
+    monkeypatch.setattr(engine_arms, "build_peft", build_peft)
     setting = replace(engine.CPU.per_example, shape=engine.TOY, batch=2, length=8, steps=2)
-    engine.ARMS[arm](setting, CPU)()
+    run = engine.ARMS[arm](setting, CPU)
+    before = [weight.detach().clone() for _, weights in built for weight in weights]
+    change = run()
+    if arm == "per_example":
+        assert change.isfinite().all()
+        assert change.abs().max() > 1e-3
+    else:
+        after = [weight.detach() for _, weights in built for weight in weights]
+        moved = [float((a - b).abs().max()) for a, b in zip(after, before, strict=True)]
+        assert max(moved) > 1e-3
+        assert all(map(math.isfinite, moved))
 
 
 def test_weights_are_counted_without_the_embedding(engine: ModuleType) -> None:

@@ -95,6 +95,22 @@ def test_the_sum_over_groups_is_the_plain_gradient(attach, random_row):
     require_close(split.sum(1), plain[:, 0])
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_base_that_is_moved_afterwards_is_the_one_that_counts(name, attach, random_row):
+    """``Module.to`` gives a parameter new storage; a transposed view of the old would stay behind."""
+    model = attach(name, LORA)
+    batch = random_batch(clients=1, groups=1, size=2)
+    weights = rows_for(model, random_row, clients=1)
+    _, before = grouped(model, weights, batch)
+    layer = model.base.model.get_submodule(model.targets[0])
+    layer.base.weight.data = layer.base.weight.data * 3
+    _, moved = grouped(model, weights, batch)
+    outside = layer.base(torch.ones(1, layer.site.d_in))
+    with layer._binding.pass_over(torch.zeros_like(weights), None):
+        torch.testing.assert_close(layer(torch.ones(1, layer.site.d_in)), outside)
+    assert not np.allclose(before, moved)
+
+
 def test_gradients_are_added_to_what_is_there(attach, random_row):
     model = attach(settings=LORA)
     weights = rows_for(model, random_row, clients=2)

@@ -240,6 +240,25 @@ def test_a_finished_run_chats_scores_and_exports(prepared: Prepared, tmp_path: P
         export_run(run, "gguf", tmp_path / "other")
 
 
+def test_tool_calls_stay_calls_in_a_conversation() -> None:
+    """As text they would be disarmed, and the model would read its own call as prose."""
+    heard: list[list[dict[str, object]]] = []
+
+    class Scripted:
+        def answer(self, conversations: list[list[dict[str, object]]], _: Sampling) -> list[str]:
+            heard.append(conversations[0])
+            return ['Let me see.<|call|>{"name":"find","arguments":{"id":"7"}}']
+
+    talk = converse(Scripted(), "Be brief.", Sampling())  # type: ignore[arg-type]
+    assert talk("Where is 7?") == 'Let me see. [calls find {"id":"7"}]'
+    talk("And?")
+    system, question, answer, again = heard[1]
+    assert [turn["role"] for turn in (system, question, again)] == ["system", "user", "user"]
+    assert answer["content"] == "Let me see."
+    (call,) = answer["tool_calls"]  # type: ignore[misc]
+    assert call["function"] == {"name": "find", "arguments": '{"id":"7"}'}
+
+
 def test_a_long_conversation_is_refused_with_its_length(prepared: Prepared, tmp_path: Path) -> None:
     federate(within(prepared, tmp_path / "run", federation={"rounds": 1}))
     talk = converse(open_run(tmp_path / "run"), None, Sampling(max_new_tokens=6))
