@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_examples_load_and_survive_being_written(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
-    write_config(config, tmp_path / "config.toml")
+    (tmp_path / "config.toml").write_bytes(write_config(config))
     assert load_config(tmp_path / "config.toml") == config
     assert config.run.dir == f"runs/{path.stem}"
 
@@ -29,7 +29,7 @@ def test_off_and_absent_survive_being_written(tmp_path: Path) -> None:
             "federation.clients_per_round=2",
         ],
     )
-    write_config(config, tmp_path / "config.toml")
+    (tmp_path / "config.toml").write_bytes(write_config(config))
     again = load_config(tmp_path / "config.toml")
     assert again == config
     assert again.train.max_gradient_norm == "off"

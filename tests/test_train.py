@@ -15,6 +15,7 @@ from sottovoce.train import (
     Diverged,
     Example,
     Round,
+    Rule,
     TrainSettings,
     epoch_batches,
     learning_rate,
@@ -321,7 +322,7 @@ def test_the_adjust_hook_pulls_like_a_proximal_gradient(
         return gradients + mu * (weights - start)
 
     where = Round(0, 1, SEED)
-    results = train(model, five, received, recipe, where, adjust=pull)
+    results = train(model, five, received, recipe, where, rule=Rule(pull))
     for client, (update, _) in zip(five, results, strict=True):
         judge, parameters = with_peft(tiny("llama"), LORA, row, model.layout)
         result = train_alone(judge, parameters, client, recipe, where, Alone(), mu)
@@ -361,7 +362,7 @@ def test_packs_hold_what_the_stated_memory_holds(
     clients = [make_client(name, [8]) for name in "abcdefg"]
     received = dict.fromkeys("abcdefg", random_row(model))
     recipe = TrainSettings(optimizer=optimizer, memory_budget_mib=1)
-    train(model, clients, received, recipe, Round(0, 1, SEED), adjust=adjust)
+    train(model, clients, received, recipe, Round(0, 1, SEED), rule=Rule(adjust))
     each = (4 if optimizer == "adamw" else 3) + (adjust is not None)
     rows = 2**20 // (4 * model.layout.size * each)
     assert 1 < rows < 7
@@ -389,7 +390,7 @@ def test_divergence_in_the_last_step_is_found_in_the_weights(attach, random_row,
         return gradients
 
     with pytest.raises(Diverged, match=r"'oslo'.*after the last step of round 0"):
-        train(model, clients, received, TrainSettings(), Round(0, 1, SEED), adjust=spoil)
+        train(model, clients, received, TrainSettings(), Round(0, 1, SEED), rule=Rule(spoil))
 
 
 def test_divergence_names_the_one_client_whose_weights_are_bad(attach, random_row, five):
@@ -489,7 +490,7 @@ def test_the_schedule_spans_the_run_and_not_the_round(attach, random_row, make_c
 
     row = {"paris": random_row(model)}
     for index in range(2):
-        train(model, [client], row, recipe, Round(index, 2, SEED), adjust=unit)
+        train(model, [client], row, recipe, Round(index, 2, SEED), rule=Rule(unit))
     moves = [sizes[i] - sizes[i + 1] for i in (0, 1, 2, 4, 5, 6)]
     rates = [float(move.mean()) for move in moves]
     np.testing.assert_allclose(rates, [8 / 8, 7 / 8, 6 / 8, 4 / 8, 3 / 8, 2 / 8], rtol=1e-5)

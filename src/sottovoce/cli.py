@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sottovoce import __version__
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, VerificationError
 
 if TYPE_CHECKING:
     from sottovoce.evaluate import AnswerReport, Estimate, LossReport, Scores
@@ -172,7 +172,8 @@ def chat(
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer once and end.")] = None,
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,
     client: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take this client's system message.")
+        str | None,
+        typer.Option(metavar="NAME", help="This client's system message, and its model if any."),
     ] = None,
     base: Annotated[bool, typer.Option(help="Ask the base model instead.")] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest.")] = 0.0,
@@ -188,6 +189,8 @@ def chat(
     finished = open_run(run_dir)
     if base:
         finished = finished.without_adapter()
+    elif client is not None and finished.has_personal_models:
+        finished = finished.of_client(client)
     message = system if system is not None else system_message(finished, client)
     sampling = Sampling(max_new_tokens, temperature, seed=seed)
     talk = converse(finished, message, sampling)
@@ -205,18 +208,45 @@ def export(
     run_dir: RunDir,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
     to: Annotated[str, typer.Option(help="peft: an adapter; merged: a whole model.")] = "peft",
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="This client's personal model.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the model of a run for peft, vLLM and others."""
     from sottovoce.console import to_json
     from sottovoce.run.finished import export_run, open_run
 
-    written = export_run(open_run(run_dir), to, folder)
+    finished = open_run(run_dir)
+    if client is not None:
+        finished = finished.of_client(client)
+    written = export_run(finished, to, folder)
     typer.echo(
         to_json({"dir": str(folder), "format": to, "files": written})
         if json
         else f"wrote {', '.join(written)} to {folder}"
     )
+
+
+@app.command()
+def verify(run_dir: RunDir, json: Json = False) -> None:
+    """Check every line of a run's ledger, and every file that it vouches for."""
+    from sottovoce.console import to_json
+    from sottovoce.run.check import check_run
+
+    try:
+        checked = check_run(run_dir)
+    except VerificationError as error:
+        if json:
+            typer.echo(to_json({"ok": False, "error": str(error)}))
+        raise
+    if json:
+        facts = {"ok": True, "records": checked.records, "ledger_head": checked.head}
+        typer.echo(to_json(facts | {"rounds": checked.rounds, "complete": checked.complete}))
+        return
+    state = "complete" if checked.complete else "not finished; go on with sotto run --resume"
+    typer.echo(f"{checked.records} records, {checked.rounds} rounds, {state}")
+    typer.echo(f"ledger head {checked.head}")
 
 
 def _ask() -> str:
@@ -244,7 +274,19 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
         if outcome.seconds
         else None,
         "bytes_up_per_client": outcome.bytes_up_per_client,
+        "personal": _personal_facts(outcome),
         "ledger_head": outcome.ledger_head,
+    }
+
+
+def _personal_facts(outcome: Outcome) -> dict[str, Any] | None:
+    """Per client, what its own model gives it over the shared one; None without such models."""
+    gains = outcome.gains
+    if gains is None:
+        return None
+    return {
+        name: {"shared": gain.shared, "personal": gain.personal, "gain": gain.gain}
+        for name, gain in gains.items()
     }
 
 
@@ -258,6 +300,13 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     ]
     if facts["gap_closed"] is not None:
         lines.append(f"the federation closes {facts['gap_closed']:.0%} of the gap to pooled text")
+    if facts["personal"] is not None:
+        gains = [client["gain"] for client in facts["personal"].values()]
+        better = sum(gain > 0 for gain in gains)
+        mean = sum(gains) / len(gains)
+        lines.append(
+            f"personal models: {better} of {len(gains)} clients gain, {mean:+.4f} nats in the mean"
+        )
     lines += [
         "privacy: none (unit none was written out; nothing here is differentially private)",
         f"run folder: {facts['run_dir']}",

@@ -6,20 +6,19 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
-from sottovoce.strategies.fedavg import FedAvg
-from sottovoce.strategies.fedprox import FedProx
-from sottovoce.strategies.server_damping import ServerDamping
+from sottovoce.strategies.settings import (
+    FederationSettings,
+    with_fixed_settings,
+)
 from sottovoce.train import TrainSettings
-
-Strategy = Annotated[FedAvg | FedProx | ServerDamping, Field(discriminator="name")]
 
 MARKETPLACE = "marketplace"
 """The value of ``data.path`` that stands for the generated marketplace of the demo."""
@@ -33,35 +32,13 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
         threads: threads for the arithmetic; part of the configuration because sums depend on it.
         evaluate_every: rounds between two evaluations on the held-out conversations; the last
             round is always evaluated.
+        evaluate_clients: how many clients are evaluated, drawn once from the seed; None takes all.
     """
 
     dir: str = ""
     threads: int = Field(2, ge=1)
     evaluate_every: int = Field(1, ge=1)
-
-
-class FederationSettings(BaseModel, frozen=True, extra="forbid"):
-    """Who trains together and how; the section ``[federation]``.
-
-    Args:
-        rounds: how often the clients' changes are joined.
-        clients: how many clients a partition of the data makes; only where the data name none.
-        clients_per_round: how many are drawn for each round; None takes all.
-        strategy: the algorithm; its name alone, or a table with its parameters.
-    """
-
-    rounds: int = Field(4, ge=1)
-    clients: int | None = Field(None, ge=1)
-    clients_per_round: int | None = Field(None, ge=1)
-    strategy: Strategy = FedAvg()
-
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _by_name(cls, value: object) -> object:
-        """A name alone is a table with that name; a table without one changes the default."""
-        if isinstance(value, str):
-            return {"name": value}
-        return {"name": FedAvg().name, **value} if isinstance(value, dict) else value
+    evaluate_clients: int | None = Field(None, ge=1)
 
 
 class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
@@ -133,8 +110,15 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     compare: CompareSettings = CompareSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fix_recipe(cls, tree: object) -> object:
+        """Write the settings that an algorithm fixes into the recipe, unless others were asked for."""
+        return with_fixed_settings(tree) if isinstance(tree, dict) else tree
+
     @model_validator(mode="after")
     def _agree(self) -> Config:
+        _require_fitting(self.federation, self.train, self.model)
         if (self.data.format == "text") != (self.task == "pretrain"):
             raise ValueError(
                 f'task is "{self.task}" and data.format is "{self.data.format}"; '
@@ -151,6 +135,79 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 f'"{self.data.clients}", which names the clients; remove one of them'
             )
         return self
+
+
+def _require_fitting(
+    federation: FederationSettings, train: TrainSettings, model: ModelSettings
+) -> None:
+    """Refuse an algorithm whose lines do not hold for the recipe or the model.
+
+    Raises:
+        ValueError: what was seen, and what to write in its place.
+    """
+    name, algorithm = federation.strategy.name, federation.strategy.algorithm
+    if algorithm.needs_sgd and train.optimizer != "sgd":
+        raise ValueError(
+            f'{name} is derived for SGD and train.optimizer is "{train.optimizer}"; set '
+            'train.optimizer = "sgd", or take fedavg or fedprox'
+        )
+    if name == "scaffold" and train.momentum:
+        raise ValueError(
+            f"scaffold reads the mean gradient from plain steps, and train.momentum is "
+            f"{train.momentum}; set it to 0"
+        )
+    if algorithm.needs_lora and model.train != "lora":
+        raise ValueError(
+            f'{name} is about the factors of an adapter and model.train is "{model.train}"; '
+            'set model.train = "lora", or take fedavg'
+        )
+    if algorithm.expand is not None and model.dtype != "float32":
+        raise ValueError(
+            f"{name} adds small changes to the base model's weights, and model.dtype is "
+            f'"{model.dtype}", where they would vanish; set model.dtype = "float32"'
+        )
+    if federation.asynchronous and not algorithm.joins_late:
+        raise ValueError(
+            f"{name} needs every update to be to the newest weights; remove "
+            "federation.asynchronous, or take fedavg, fedprox, fednova, ffa or fedsa"
+        )
+    if federation.asynchronous and federation.clients_per_round is not None:
+        raise ValueError(
+            "federation.asynchronous.concurrency says how many clients train at a time; remove "
+            "federation.clients_per_round"
+        )
+    if federation.asynchronous and federation.stragglers:
+        raise ValueError(
+            "nobody waits in asynchronous rounds, so there are no stragglers; remove one of "
+            "federation.asynchronous and federation.stragglers"
+        )
+    _require_fitting_devices(federation, model)
+
+
+def _require_fitting_devices(federation: FederationSettings, model: ModelSettings) -> None:
+    algorithm = federation.strategy.algorithm
+    for name, device in federation.devices.items():
+        place = f"federation.devices.{name}"
+        if device.rank is not None and model.train != "lora":
+            raise ValueError(f"{place}.rank is {device.rank}, but this run trains no adapter")
+        if device.rank is not None and device.rank > model.lora.rank:
+            raise ValueError(
+                f"{place}.rank is {device.rank}; at most {model.lora.rank}, "
+                "which is model.lora.rank"
+            )
+        if device.rank is not None and not algorithm.any_rank:
+            raise ValueError(
+                f"{place}.rank is {device.rank}, but {federation.strategy.name} needs equal "
+                "ranks; remove it, or take flora, fedavg, ffa, rolora or fedsa"
+            )
+        if device.steps_per_round is not None and "steps_per_round" in algorithm.fixes:
+            raise ValueError(
+                f"{place}.steps_per_round is {device.steps_per_round}, but "
+                f"{federation.strategy.name} takes one step; remove it"
+            )
+    shares = sum(device.share or 0.0 for device in federation.devices.values())
+    if shares > 1 + 1e-9:
+        raise ValueError(f"the shares of federation.devices add up to {shares:g}; at most 1")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -181,9 +238,9 @@ def make_config(tree: Mapping[str, Any], *, place: str) -> Config:
         raise _explain(error, place) from None
 
 
-def write_config(config: Config, path: Path) -> None:
-    """Write the resolved configuration as TOML that ``load_config`` reads back to the same value."""
-    path.write_text(tomli_w.dumps(_without_none(config.model_dump(mode="json"))), encoding="utf-8")
+def write_config(config: Config) -> bytes:
+    """The resolved configuration as TOML that ``load_config`` reads back to the same value."""
+    return tomli_w.dumps(_without_none(config.model_dump(mode="json"))).encode()
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
@@ -272,9 +329,10 @@ def _locate(parts: Iterable[str]) -> tuple[list[str], list[str]]:
     inner: Any = Config
     for part in parts:
         kinds = {
-            kind.model_fields["name"].default: kind
+            name: kind
             for kind in get_args(inner)
             if "name" in getattr(kind, "model_fields", {})
+            for name in get_args(kind.model_fields["name"].annotation)
         }
         if part in kinds:
             inner = kinds[part]

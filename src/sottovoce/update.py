@@ -110,15 +110,18 @@ class Update:
     """One client's contribution to one round.
 
     Args:
-        tensors: trained weights minus received weights. Private until the privacy plan and the
-            codec have dealt with them.
+        tensors: trained weights minus received weights, or what the federated algorithm sends in
+            their place. Private until the privacy plan and the codec have dealt with them.
         client: the client's name. Public.
-        examples: how many training examples the client holds; its FedAvg weight n_k. Public in a
-            plain federation.
+        examples: how many training examples the client holds. Public in a plain federation.
         steps: optimizer steps taken this round. Public.
         tokens: tokens read this round, padding excluded. Public in a plain federation.
         loss: mean training loss over this round's supervised tokens; 0 where no step was taken.
             It leaves a client only as the privacy plan allows.
+        targets: supervised tokens read this round. Public in a plain federation.
+        weight: what the tensors count in the sum; None takes ``examples``. Public.
+        rank: the rank of the client's adapter where it is below the model's; None is all of it.
+            Public.
     """
 
     tensors: Tensors
@@ -127,3 +130,11 @@ class Update:
     steps: int
     tokens: int
     loss: float
+    targets: int = 0
+    weight: int | None = None
+    rank: int | None = None
+
+    @property
+    def counts(self) -> int:
+        """The weight in the sum, n_k in the papers."""
+        return self.examples if self.weight is None else self.weight

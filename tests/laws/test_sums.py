@@ -126,8 +126,10 @@ def test_a_round_with_the_same_updates_in_any_order_ends_in_the_same_bits(some, 
         Update(tensors, f"client {place}", weight, place, 10 * place, loss=place / 3)
         for place, (tensors, weight) in enumerate(some)
     ]
-    state = FedAvg().init({name: np.ones(s, np.float32) for name, s in LAYOUT.shapes.items()})
-    one, record = round_step(FedAvg(), state, updates)
-    other, again = round_step(FedAvg(), state, random.sample(updates, len(updates)))
+    state = FedAvg().algorithm.first(
+        {name: np.ones(s, np.float32) for name, s in LAYOUT.shapes.items()}
+    )
+    one, record = round_step(FedAvg().algorithm, state, updates)
+    other, again = round_step(FedAvg().algorithm, state, random.sample(updates, len(updates)))
     assert bits(one.weights) == bits(other.weights)
     assert record == again

@@ -51,8 +51,8 @@ def bits(state):
 
 
 def test_the_weights_move_by_the_weighted_mean():
-    state, updates = FedAvg().init(tensors(100)), federation()
-    after, _ = round_step(FedAvg(), state, updates)
+    state, updates = FedAvg().algorithm.first(tensors(100)), federation()
+    after, _ = round_step(FedAvg().algorithm, state, updates)
     mean = weighted_mean(updates)
     for name, value in state.weights.items():
         decoded = mean[name].astype(np.float32)
@@ -68,8 +68,8 @@ def test_the_record_holds_the_public_facts_in_the_order_of_names():
         update("anna", 2, 1, steps=0, tokens=0, loss=0.0),
         update("Bo", 3, 2, steps=1, tokens=30, loss=0.5),
     ]
-    state = dataclasses.replace(FedAvg().init(tensors(0)), round=6)
-    after, record = round_step(FedAvg(), state, updates)
+    state = dataclasses.replace(FedAvg().algorithm.first(tensors(0)), round=6)
+    after, record = round_step(FedAvg().algorithm, state, updates)
     assert record.round == 6
     assert record.clients == ("Bo", "anna", "zoë")
     assert record.examples == (2, 1, 4)
@@ -84,14 +84,14 @@ def test_the_record_holds_the_public_facts_in_the_order_of_names():
 
 
 def test_a_record_is_plain_json():
-    _, record = round_step(FedAvg(), FedAvg().init(tensors(0)), federation())
+    _, record = round_step(FedAvg().algorithm, FedAvg().algorithm.first(tensors(0)), federation())
     payload = dataclasses.asdict(record)
     assert json.loads(canonical(payload))["clients"] == list(record.clients)
 
 
 def test_a_round_without_a_step_has_no_loss():
     idle = [update("a", 1, steps=0, loss=0.0), update("b", 2, examples=0, steps=1)]
-    _, record = round_step(FedAvg(), FedAvg().init(tensors(0)), idle)
+    _, record = round_step(FedAvg().algorithm, FedAvg().algorithm.first(tensors(0)), idle)
     assert record.loss is None
 
 
@@ -103,13 +103,15 @@ STRATEGIES = st.sampled_from(
 @given(STRATEGIES, st.permutations(range(6)), st.permutations(range(6)), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_the_order_of_arrival_and_of_names_changes_no_bit(strategy, first, second, reverse):
-    state = other = strategy.init(tensors(100))
+    state = other = strategy.algorithm.first(tensors(100))
     updates = federation(6)
     if reverse:
-        other = strategy.init(dict(reversed(state.weights.items())))
+        other = strategy.algorithm.first(dict(reversed(state.weights.items())))
     for order in (first, second):
-        state, record = round_step(strategy, state, updates)
-        other, again = round_step(strategy, other, iter([updates[place] for place in order]))
+        state, record = round_step(strategy.algorithm, state, updates)
+        other, again = round_step(
+            strategy.algorithm, other, iter([updates[place] for place in order])
+        )
         assert bits(state) == bits(other)
         assert record == again
     assert state.round == other.round == 2
@@ -117,17 +119,17 @@ def test_the_order_of_arrival_and_of_names_changes_no_bit(strategy, first, secon
 
 def test_a_round_is_a_pure_function():
     strategy = FedAvg(server=Adam())
-    state, _ = round_step(strategy, strategy.init(tensors(100)), federation())
+    state, _ = round_step(strategy.algorithm, strategy.algorithm.first(tensors(100)), federation())
     before = bits(state)
-    once, record = round_step(strategy, state, federation())
-    again, same = round_step(strategy, state, federation())
+    once, record = round_step(strategy.algorithm, state, federation())
+    again, same = round_step(strategy.algorithm, state, federation())
     assert (bits(once), record) == (bits(again), same)
     assert (bits(state), state.round) == (before, 1)
 
 
 def test_one_client_moves_the_weights_by_its_own_update():
-    state, only = FedAvg().init(tensors(100)), update("only", 1, examples=4)
-    after, record = round_step(FedAvg(), state, [only])
+    state, only = FedAvg().algorithm.first(tensors(100)), update("only", 1, examples=4)
+    after, record = round_step(FedAvg().algorithm, state, [only])
     for name, value in state.weights.items():
         # The update comes back to within 2^-33 / n_k and the half unit of float32.
         exact = value + only.tensors[name]
@@ -137,16 +139,18 @@ def test_one_client_moves_the_weights_by_its_own_update():
 
 def test_identical_clients_move_the_weights_as_one_does():
     # Equal weights, a power of two of clients: the mean of the sum is the same number.
-    state = FedAvg().init(tensors(100))
-    one, _ = round_step(FedAvg(), state, [update("a", 1)])
-    four, _ = round_step(FedAvg(), state, [update(name, 1) for name in "abcd"])
+    state = FedAvg().algorithm.first(tensors(100))
+    one, _ = round_step(FedAvg().algorithm, state, [update("a", 1)])
+    four, _ = round_step(FedAvg().algorithm, state, [update(name, 1) for name in "abcd"])
     assert bits(one) == bits(four)
 
 
 def test_a_client_without_examples_changes_nothing():
-    state = FedAvg().init(tensors(100))
-    without, _ = round_step(FedAvg(), state, [update("a", 1)])
-    with_it, record = round_step(FedAvg(), state, [update("a", 1), update("b", 2, examples=0)])
+    state = FedAvg().algorithm.first(tensors(100))
+    without, _ = round_step(FedAvg().algorithm, state, [update("a", 1)])
+    with_it, record = round_step(
+        FedAvg().algorithm, state, [update("a", 1), update("b", 2, examples=0)]
+    )
     assert bits(without) == bits(with_it)
     assert record.examples == (3, 0)
 
@@ -167,38 +171,42 @@ def test_a_client_without_examples_changes_nothing():
 )
 def test_a_round_that_cannot_be_closed_raises(updates, message):
     with pytest.raises(VerificationError, match=message):
-        round_step(FedAvg(), FedAvg().init(tensors(0)), updates)
+        round_step(FedAvg().algorithm, FedAvg().algorithm.first(tensors(0)), updates)
 
 
 def test_tensors_that_are_not_the_weights_raise():
-    state = FedAvg().init(tensors(0))
+    state = FedAvg().algorithm.first(tensors(0))
     for shapes in ({"a": (4,)}, {**SHAPES, "b": (3, 2)}, {**SHAPES, "more": (1,)}):
         with pytest.raises(VerificationError):
-            round_step(FedAvg(), state, [Update(tensors(1, shapes=shapes), "a", 1, 1, 1, 0.0)])
+            round_step(
+                FedAvg().algorithm, state, [Update(tensors(1, shapes=shapes), "a", 1, 1, 1, 0.0)]
+            )
 
 
 def test_a_value_that_is_not_finite_names_client_and_tensor():
     bad = update("rome", 1)
     bad.tensors["b"][1, 1] = np.nan
     with pytest.raises(VerificationError, match=r"'b' of client 'rome' .* not finite"):
-        round_step(FedAvg(), FedAvg().init(tensors(0)), [update("a", 1), bad])
+        round_step(FedAvg().algorithm, FedAvg().algorithm.first(tensors(0)), [update("a", 1), bad])
 
 
 def test_a_sum_that_does_not_fit_raises():
-    state = FedAvg().init({"a": np.zeros(1, np.float32)})
+    state = FedAvg().algorithm.first({"a": np.zeros(1, np.float32)})
     huge = [
         Update({"a": np.array([1.5e9], np.float32)}, client, 1, 1, 1, 0.0) for client in ("x", "y")
     ]
     with pytest.raises(VerificationError, match="sum of tensor 'a' does not fit"):
-        round_step(FedAvg(), state, huge)
-    round_step(FedAvg(), state, huge[:1])
+        round_step(FedAvg().algorithm, state, huge)
+    round_step(FedAvg().algorithm, state, huge[:1])
 
 
 # Memory
 
 
 def peak_bytes(clients, size):
-    state = FedAvg().init({"a": np.zeros(size, np.float32), "b": np.zeros(size, np.float32)})
+    state = FedAvg().algorithm.first(
+        {"a": np.zeros(size, np.float32), "b": np.zeros(size, np.float32)}
+    )
 
     def arriving():
         for place in range(clients):
@@ -206,7 +214,7 @@ def peak_bytes(clients, size):
             yield Update(one, f"{place}", 1, 1, 1, 0.0)
 
     tracemalloc.start()
-    round_step(FedAvg(), state, arriving())
+    round_step(FedAvg().algorithm, state, arriving())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sottovoce.errors import VerificationError
-from sottovoce.strategies import ServerState
+from sottovoce.strategies import Mean, ServerState
 from sottovoce.strategies.fedavg import FedAvg
 from sottovoce.strategies.server_optimizer import SGD, Adam, server_step
 
@@ -27,7 +27,7 @@ def tensor(*values):
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_by_default_the_new_weights_are_exactly_weights_plus_mean_update(entries):
     weights, update = (tensor(*column) for column in zip(*entries, strict=True))
-    after = FedAvg().step(FedAvg().init(weights), update)
+    after = FedAvg().algorithm.step(FedAvg().algorithm.first(weights), Mean(update))
     assert after.weights["a"].dtype == np.float32
     assert after.weights["a"].tobytes() == (weights["a"] + update["a"]).tobytes()
     assert after.moments == {}
@@ -42,16 +42,16 @@ def test_the_mean_of_the_updates_gives_the_mean_of_the_weights():
     # McMahan et al. average the clients' weights; the two forms are one.
     start, ends, n = np.float32(3.0), np.array([4.0, 1.0, 8.0]), np.array([1, 2, 5])
     mean = tensor((n * (ends - start)).sum() / n.sum())
-    after = FedAvg().step(FedAvg().init(tensor(start)), mean)
+    after = FedAvg().algorithm.step(FedAvg().algorithm.first(tensor(start)), Mean(mean))
     assert after.weights["a"].tolist() == [(n * ends).sum() / n.sum()]
 
 
 def test_another_server_optimizer_is_a_setting():
     adam = Adam(lr=0.1)
     strategy = FedAvg(server=adam)
-    state = strategy.init(tensor(1.0, 2.0))
-    once = strategy.step(state, tensor(0.5, -0.5))
-    twice = strategy.step(once, tensor(0.25, 0.0))
+    state = strategy.algorithm.first(tensor(1.0, 2.0))
+    once = strategy.algorithm.step(state, Mean(tensor(0.5, -0.5)))
+    twice = strategy.algorithm.step(once, Mean(tensor(0.25, 0.0)))
     judge = server_step(adam, server_step(adam, state, tensor(0.5, -0.5)), tensor(0.25, 0.0))
     assert twice.weights["a"].tobytes() == judge.weights["a"].tobytes()
     assert twice.round == 2
@@ -60,7 +60,7 @@ def test_another_server_optimizer_is_a_setting():
 
 def test_the_first_state_is_round_zero_with_nothing_remembered():
     weights = tensor(1.0)
-    assert FedAvg().init(weights) == ServerState(weights, {}, 0)
+    assert FedAvg().algorithm.first(weights) == ServerState(weights, {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_the_first_state_is_round_zero_with_nothing_remembered():
 )
 def test_first_weights_must_be_finite_float32(weights):
     with pytest.raises(VerificationError, match=r"tensor 'a'.*Allowed: finite float32"):
-        FedAvg().init(weights)
+        FedAvg().algorithm.first(weights)
 
 
 def test_the_client_half_is_no_work_and_sums_are_enough():
-    assert FedAvg().adjust is None
-    assert FedAvg().needs_only_sums is True
+    assert FedAvg().algorithm.adjust is None
+    assert FedAvg().algorithm.needs_only_sums is True
     assert FedAvg().name == "fedavg"
 
 

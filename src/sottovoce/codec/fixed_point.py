@@ -87,12 +87,19 @@ def add_encoded(total: Encoded, other: Encoded) -> dict[str, NDArray[np.int64]]:
     return {name: _add(value, other[name], name) for name, value in total.items()}
 
 
-def decode(total: Encoded, total_weight: int) -> dict[str, NDArray[np.float32]]:
+def decode(
+    total: Encoded,
+    total_weight: int,
+    *,
+    held: Mapping[str, NDArray[np.int64]] | None = None,
+) -> dict[str, NDArray[np.float32]]:
     """Read a sum of encodings as the weighted mean: total / (total_weight·2^32).
 
     Args:
         total: the integer sum over the clients.
         total_weight: the sum W of their weights.
+        held: the weight of the clients that hold each entry, by tensor and broadcast to its
+            shape, where that is not all of them; an entry that nobody holds has the mean 0.
 
     Guarantees:
         - for K clients of weight 1 or more, each entry is within
@@ -112,7 +119,12 @@ def decode(total: Encoded, total_weight: int) -> dict[str, NDArray[np.float32]]:
             remedy="At least one client of the round needs an example",
         )
     scale = float(total_weight) * 2.0**FRACTION_BITS
-    return {name: np.asarray(value / scale, np.float32) for name, value in total.items()}
+    means: dict[str, NDArray[np.float32]] = {}
+    for name, value in total.items():
+        weight = None if held is None else held.get(name)
+        by = scale if weight is None else np.maximum(weight, 1) * 2.0**FRACTION_BITS
+        means[name] = np.asarray(value / by, np.float32)
+    return means
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import sqrt
 from typing import Any
 
@@ -16,7 +17,7 @@ from sottovoce.model.base import Base, LoraSettings, checkpoint_activations
 from sottovoce.model.grouped import Binding, GroupedLinear, Site
 from sottovoce.model.head import objective, score
 from sottovoce.rng import stream
-from sottovoce.update import Layout, flatten
+from sottovoce.update import Layout, Tensors, flatten
 
 PREFIX = "base_model.model."
 """What the PEFT format writes before every module name."""
@@ -96,6 +97,48 @@ class LoraModel:
         """A context in which the base model itself computes with one client's adapter."""
         row = torch.from_numpy(weights).to(self.device)[None]
         return self._binding.pass_over(row, None)
+
+    @contextmanager
+    def based_on(self, residual: Tensors) -> Iterator[None]:
+        """A context in which every adapted layer's own weight is W + s·R.
+
+        Args:
+            residual: R of each layer, ``[d_out, d_in]``, under the name of its A with
+                ``residual`` in the place of ``lora_A``.
+
+        Guarantees:
+            - afterwards every weight has the bits that it had before.
+
+        Raises:
+            ModelError: a layer's weight is not float32, so that small changes would vanish in it.
+        """
+        kept: list[tuple[Tensor, Tensor]] = []
+        try:
+            for name in self.targets:
+                weight: Tensor = self._adapted(name).base.weight  # type: ignore[assignment]
+                if weight.dtype != torch.float32:
+                    raise ModelError(
+                        f"{name} is held as {weight.dtype}, and its weight is to be changed",
+                        remedy='Set model.dtype = "float32"',
+                    )
+                change = torch.from_numpy(residual[residual_name(name)]).to(weight.device)
+                kept.append((weight, weight.detach().clone()))
+                change = change.t() if self.is_transposed(name) else change
+                weight.detach().add_(change, alpha=self.settings.scaling)
+            yield
+        finally:
+            for weight, before in kept:
+                weight.detach().copy_(before)
+
+    def is_transposed(self, name: str) -> bool:
+        """Whether a layer holds its weight as ``[d_in, d_out]``; a square one does not show it."""
+        return type(self._adapted(name).base).__name__ == "Conv1D"
+
+    def _adapted(self, name: str) -> GroupedLinear:
+        layer = self.base.model.get_submodule(name)
+        if not isinstance(layer, GroupedLinear):
+            raise ModelError(f"{name} lost its adapter", remedy="Load the base model once more")
+        return layer
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of storing them."""
@@ -177,6 +220,11 @@ def factor_names(module: str) -> tuple[str, str]:
     'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
     """
     return f"{PREFIX}{module}.lora_A.weight", f"{PREFIX}{module}.lora_B.weight"
+
+
+def residual_name(module: str) -> str:
+    """The name of the change of an adapted layer's own weight."""
+    return f"{PREFIX}{module}.residual.weight"
 
 
 def _factor_shapes(

@@ -33,7 +33,7 @@ def write_peft(tensors: Tensors, model: LoraModel, folder: Path) -> None:
     config = {
         "base_model_name_or_path": model_folder(model.base.path),
         "bias": "none",
-        "fan_in_fan_out": any(_is_conv1d(model, name) for name in model.targets),
+        "fan_in_fan_out": any(model.is_transposed(name) for name in model.targets),
         "inference_mode": True,
         "init_lora_weights": True,
         "lora_alpha": model.settings.alpha,
@@ -141,7 +141,7 @@ def merged_state(tensors: Tensors, model: LoraModel | FullModel) -> dict[str, to
         a, b = (torch.from_numpy(np.asarray(tensors[key])) for key in factor_names(name))
         weight = state[f"{name}.weight"]
         product = model.settings.scaling * (b @ a)
-        if _is_conv1d(model, name):
+        if model.is_transposed(name):
             product = product.t()
         if weight.shape != product.shape:
             raise ModelError(
@@ -150,11 +150,6 @@ def merged_state(tensors: Tensors, model: LoraModel | FullModel) -> dict[str, to
             )
         state[f"{name}.weight"] = (weight.float().cpu() + product).to(weight.dtype)
     return state
-
-
-def _is_conv1d(model: LoraModel, name: str) -> bool:
-    """Whether a layer holds its weight as ``[d_in, d_out]``; a square one does not show it."""
-    return type(model.base.model.get_submodule(name).base).__name__ == "Conv1D"
 
 
 def _tie(state: dict[str, torch.Tensor], base: Base) -> dict[str, torch.Tensor]:

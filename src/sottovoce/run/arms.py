@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from sottovoce import train as training
 from sottovoce.run.prepare import Party, Prepared
+from sottovoce.run.rounds import round_step
+from sottovoce.strategies.fedavg import FedAvg
 from sottovoce.train import Client, Example, Progress, Round, TrainSettings
-from sottovoce.update import flatten
+from sottovoce.update import flatten, unflatten
 
 Vector = NDArray[np.float32]
 
@@ -62,14 +64,17 @@ class Watch:
 
 
 def evaluate_parties(
-    prepared: Prepared, weights: Mapping[str, Vector], parties: Sequence[Party], round_index: int
+    prepared: Prepared,
+    weights: Callable[[str], Vector],
+    parties: Sequence[Party],
+    round_index: int,
 ) -> Evaluation:
-    """Held-out loss of every party under its own row of weights."""
+    """Held-out loss of every party under the row of weights that belongs to its name."""
     losses = {}
     for party in parties:
         scores = training.score(
             prepared.model,
-            weights[party.name],
+            weights(party.name),
             party.validation,
             tokens_per_pass=prepared.config.train.tokens_per_pass,
         )
@@ -92,8 +97,9 @@ def train_apart(
     """Train clients that never meet, for as many rounds as the federation takes.
 
     The local arm hands in every party with itself as judge; the centralised arm hands in one
-    client that holds the union, judged by all parties. Rounds only mark where optimizer state is
-    reset and where the curve has points, exactly as in the federation.
+    client that holds the union, judged by all parties. To train alone is to be a federation of
+    one: rounds mark where optimizer state is reset and where the curve has points, and what a
+    round changed passes through the same integers.
 
     Args:
         prepared: model and configuration.
@@ -104,27 +110,28 @@ def train_apart(
     Returns:
         The trained row of each client, and the evaluations.
     """
-    config = prepared.config
-    start = prepared.model.initial(config.seed)
-    weights = dict.fromkeys(clients, start)
+    config, layout = prepared.config, prepared.model.layout
+    averaging = FedAvg().algorithm
+    start = averaging.first(unflatten(prepared.model.initial(config.seed), layout))
+    servers = dict.fromkeys(clients, start)
     members = [Client(name, examples) for name, (examples, _) in clients.items()]
     evaluations = []
     for index in range(config.federation.rounds):
         where = Round(index, config.federation.rounds, config.seed)
+        received = {name: flatten(server.weights, layout) for name, server in servers.items()}
         trained = training.train(
-            prepared.model, members, weights, settings, where, on_step=watch.step(index)
+            prepared.model, members, received, settings, where, on_step=watch.step(index)
         )
         for place, (update, state) in enumerate(trained):
-            moved = flatten(update.tensors, prepared.model.layout)
-            weights[update.client] = weights[update.client] + moved
+            servers[update.client], _ = round_step(averaging, servers[update.client], [update])
             members[place] = replace(members[place], state=state)
         if is_evaluated(prepared, index + 1):
-            judged = {
-                party.name: weights[name]
+            rows = {
+                party.name: flatten(servers[name].weights, layout)
                 for name, (_, judges) in clients.items()
                 for party in judges
             }
             parties = [party for _, judges in clients.values() for party in judges]
-            evaluations.append(evaluate_parties(prepared, judged, parties, index + 1))
+            evaluations.append(evaluate_parties(prepared, rows.__getitem__, parties, index + 1))
             watch.evaluated(evaluations[-1])
-    return weights, evaluations
+    return {name: flatten(server.weights, layout) for name, server in servers.items()}, evaluations

@@ -10,12 +10,12 @@ import numpy as np
 
 from sottovoce.config import Config
 from sottovoce.rng import stream
-from sottovoce.run.arms import Evaluation, Watch, evaluate_parties, train_apart
+from sottovoce.run.arms import Evaluation, Watch, train_apart
 from sottovoce.run.folder import append_metrics, find
-from sottovoce.run.local import Outcome, federate, play_round
+from sottovoce.run.local import Outcome, federate
 from sottovoce.run.prepare import Party, Prepared
-from sottovoce.train import ClientState, Example
-from sottovoce.update import flatten, unflatten
+from sottovoce.run.rehearsal import rehearse
+from sottovoce.train import Example
 
 ARMS = ("local", "federated", "centralised")
 
@@ -139,9 +139,15 @@ def _given_rates(config: Config) -> dict[str, float]:
 def _train_arm(prepared: Prepared, arm: str, rate: float, watch: Watch) -> list[Evaluation]:
     config = prepared.config
     settings = config.train.model_copy(update={"learning_rate": rate})
-    if arm == "centralised" and settings.steps_per_round is not None:
+    union = sum(len(party.train) for party in prepared.parties)
+    if (
+        arm == "centralised"
+        and settings.steps_per_round is not None
+        and settings.batch_size < union
+    ):
         # Where steps are given and not epochs, the union takes those of the whole cohort, so that
-        # it sees as many conversations in a round as the federation does.
+        # it sees as many conversations in a round as the federation does. A batch that holds the
+        # union has seen them all in one step.
         cohort = config.federation.clients_per_round or len(prepared.parties)
         steps = settings.steps_per_round * min(cohort, len(prepared.parties))
         settings = settings.model_copy(update={"steps_per_round": steps})
@@ -196,14 +202,7 @@ def tuned_loss(prepared: Prepared, arm: str, rate: float, watch: Watch) -> float
     config = prepared.config
     tuned = config.train.model_copy(update={"learning_rate": rate})
     prepared = replace(prepared, config=config.model_copy(update={"train": tuned}))
-    layout = prepared.model.layout
-    server = config.federation.strategy.init(unflatten(prepared.model.initial(config.seed), layout))
-    clients: Mapping[str, ClientState] = {party.name: ClientState() for party in prepared.parties}
-    while server.round < config.federation.rounds:
-        played = play_round(prepared, server, clients, watch)
-        server, clients = played.server, played.clients
-    rows = dict.fromkeys(clients, flatten(server.weights, layout))
-    return evaluate_parties(prepared, rows, prepared.parties, server.round).mean
+    return rehearse(prepared, watch).mean
 
 
 def _record(

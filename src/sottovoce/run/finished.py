@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run import folder as folders
 from sottovoce.run.folder import RunFolder
-from sottovoce.run.ledger import verify
+from sottovoce.run.ledger import Record, read
+from sottovoce.run.personal import read_personal
+from sottovoce.run.play import on_base
 from sottovoce.run.prepare import Party, load_parties
 from sottovoce.run.rounds import digest
 from sottovoce.tasks.chat import Prompt, messages_of, parse_answer, prompts, show_answer
-from sottovoce.update import flatten, unflatten
+from sottovoce.update import Tensors, flatten, unflatten
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -51,7 +53,9 @@ class Finished:
         config: its resolved configuration.
         model: the base model with its trainable rows.
         tokenizer: the base model's.
-        weights: the shared weights after the last round, ``[D]``; None stands for the base model.
+        weights: the shared weights after the last round, or a client's own, ``[D]``; None stands
+            for the base model.
+        residual: what the federated algorithm folded into the base model; empty for most.
     """
 
     folder: RunFolder
@@ -59,10 +63,38 @@ class Finished:
     model: LoraModel | FullModel
     tokenizer: Tokenizer
     weights: NDArray[np.float32] | None
+    residual: Tensors = field(default_factory=dict)
 
     def without_adapter(self) -> Finished:
         """The base model of this run, as it was before the federation."""
-        return replace(self, weights=None)
+        return replace(self, weights=None, residual={})
+
+    @property
+    def has_personal_models(self) -> bool:
+        """Whether every client ended with a model of its own."""
+        return self._personal_record() is not None
+
+    def of_client(self, client: str) -> Finished:
+        """The personal model of one client.
+
+        Raises:
+            ConfigError: the run has no personal models, or no such client.
+            VerificationError: its file was altered.
+        """
+        tensors = read_personal(self.folder, self._personal_record(), client)
+        return replace(self, weights=flatten(tensors, self.model.layout))
+
+    def _personal_record(self) -> Record | None:
+        records = (record for record in read(self.folder.ledger) if record.kind == "personal")
+        return next(records, None)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """A context in which the base model computes with this run's adapter."""
+        with on_base(self.model, self.residual):
+            adapter = nullcontext() if self.weights is None else self.model.applied(self.weights)
+            with adapter:
+                yield
 
     def answer(self, conversations: Sequence[Messages], sampling: Sampling) -> list[str]:
         """Generate the next assistant turn of each conversation, special tokens included.
@@ -82,8 +114,7 @@ class Finished:
                 allowed=f"{limit} together, the positions that {self.config.model.path} has",
                 remedy="Start a new conversation, or lower --max-new-tokens",
             )
-        adapter = nullcontext() if self.weights is None else self.model.applied(self.weights)
-        with adapter:
+        with self.applied():
             answers = generate(
                 self.model.base,
                 ids,
@@ -108,14 +139,15 @@ def open_run(root: Path, overrides: Sequence[str] = ()) -> Finished:
     folder = folders.find(root)
     config = load_config(folder.config, overrides)
     torch.set_num_threads(config.run.threads)
-    records, _ = verify(folder.ledger)
-    rounds = [record for record in records if record.kind == "round"]
-    begun = next(record for record in records if record.kind == "start")
-    tensors = folders.read_tensors(folder.weights(len(rounds)))
-    vouched = (rounds[-1] if rounds else begun).payload["weights_sha256"]
+    finished, vouched = 0, ""
+    for record in read(folder.ledger):
+        if record.kind in ("start", "round"):
+            vouched = str(record.payload["weights_sha256"])
+            finished += record.kind == "round"
+    tensors = folders.read_tensors(folder.weights(finished))
     if digest(tensors) != vouched:
         raise VerificationError(
-            f"{folder.weights(len(rounds))} is not what the ledger says",
+            f"{folder.weights(finished)} is not what the ledger says",
             remedy="Restore it from a copy, or run the federation again",
         )
     base = load_base(config.model)
@@ -123,7 +155,10 @@ def open_run(root: Path, overrides: Sequence[str] = ()) -> Finished:
     tokenizer = load_tokenizer(
         model_folder(config.model.path), offline=not config.model.allow_download
     )
-    return Finished(folder, config, model, tokenizer, flatten(tensors, model.layout))
+    weights = {name: value for name, value in tensors.items() if name in model.layout.shapes}
+    residual = {name: value for name, value in tensors.items() if name not in weights}
+    row = flatten(weights, model.layout)
+    return Finished(folder, config, model, tokenizer, row, residual)
 
 
 def score_run(run: Finished) -> tuple[LossReport, AnswerReport | None]:
@@ -150,7 +185,8 @@ def score_run(run: Finished) -> tuple[LossReport, AnswerReport | None]:
 def _token_scores(run: Finished, party: Party) -> TokenScores:
     weights = run.weights if run.weights is not None else run.model.initial(run.config.seed)
     budget = run.config.train.tokens_per_pass
-    scores = training.score(run.model, weights, party.validation, tokens_per_pass=budget)
+    with on_base(run.model, run.residual):
+        scores = training.score(run.model, weights, party.validation, tokens_per_pass=budget)
     return TokenScores(scores.nll, scores.correct, scores.tokens, party.units)
 
 
@@ -194,11 +230,19 @@ def export_run(run: Finished, to: str, folder: Path) -> list[str]:
         The names of the files.
 
     Raises:
-        ConfigError: another format, or an adapter of a run that trained all parameters.
+        ConfigError: another format, or an adapter of a run that trained all parameters or whose
+            algorithm changed the base model.
     """
     weights = run.weights if run.weights is not None else run.model.initial(run.config.seed)
     if to == "merged":
-        write_merged(weights, run.model, folder, run.tokenizer.vendor.save_pretrained)
+        with on_base(run.model, run.residual):
+            write_merged(weights, run.model, folder, run.tokenizer.vendor.save_pretrained)
+    elif run.residual and to == "peft":
+        raise ConfigError(
+            f"{run.config.federation.strategy.name} changed the base model, so an adapter alone "
+            "is not the result",
+            remedy="Use --to merged",
+        )
     elif to != "peft":
         raise ConfigError(f"--to is {to!r}", allowed="peft or merged")
     elif isinstance(run.model, LoraModel):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from sottovoce.errors import ConfigError, SottovoceError, VerificationError
 
@@ -47,11 +49,19 @@ class RunFolder:
         return self.root / "adapter"
 
     def state(self, finished: int) -> Path:
-        """What the server and the clients remember after so many rounds; only the last is kept."""
+        """What the server remembers after so many rounds; only the last is kept."""
         return self.root / "state" / f"{finished:05d}.safetensors"
 
+    def client(self, place: int, finished: int) -> Path:
+        """What one client remembers after so many rounds, by its place among the sorted names."""
+        return self.root / "clients" / f"{place:05d}" / f"{finished:05d}.safetensors"
+
+    def personal(self, place: int) -> Path:
+        """The personal model of one client, by its place among the sorted names."""
+        return self.root / "personal" / f"{place:05d}.safetensors"
+
     def weights(self, finished: int) -> Path:
-        """The shared weights after so many rounds; 0 holds those that the first one started from."""
+        """The shared model after so many rounds; 0 holds that which the first one started from."""
         return self.root / "rounds" / f"{finished:05d}.safetensors"
 
 
@@ -97,22 +107,72 @@ def write_bytes(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
         part.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise SottovoceError(
             f"{path} cannot be written: {error.strerror}",
             remedy="Make room or give leave to write there; a run goes on with --resume",
         ) from error
 
 
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, not only the bytes of its files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of a run.
+
+    Raises:
+        VerificationError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VerificationError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def pack_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named tensors as the bytes of a safetensors file."""
+    data: bytes = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    return data
+
+
+def parse_tensors(data: bytes, path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors in the bytes of a safetensors file.
+
+    Raises:
+        VerificationError: the bytes are damaged.
+    """
+    try:
+        tensors: dict[str, NDArray[Any]] = load(data)
+    except Exception as error:  # the reader raises its own type for damaged files
+        raise VerificationError(f"{path} cannot be read: {error}") from error
+    return tensors
+
+
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write named tensors as safetensors, whole or not at all."""
-    write_bytes(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
+    write_bytes(path, pack_tensors(tensors))
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -121,14 +181,49 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         VerificationError: the file is missing or damaged.
     """
-    try:
-        tensors: dict[str, NDArray[Any]] = load_file(path)
-    except Exception as error:  # the reader raises its own type for damaged files
-        raise VerificationError(f"{path} cannot be read: {error}") from error
-    return tensors
+    return parse_tensors(read_bytes(path), path)
 
 
 def append_metrics(folder: RunFolder, row: Mapping[str, Any]) -> None:
-    """Add one line to the metrics."""
-    with folder.metrics.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
+    """Add one line to the metrics.
+
+    Raises:
+        SottovoceError: the disk refused.
+    """
+    line = (json.dumps(row, sort_keys=True, allow_nan=False) + "\n").encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        descriptor = os.open(folder.metrics, flags, 0o666)
+        try:
+            _write_all(descriptor, line)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SottovoceError(
+            f"{folder.metrics} cannot be written: {error.strerror}",
+            remedy="Make room or give leave to write there; a run goes on with --resume",
+        ) from error
+
+
+def mend(folder: RunFolder, evaluated: int) -> None:
+    """Clear away what a killed run left unfinished.
+
+    Args:
+        folder: the run folder.
+        evaluated: rounds up to which the ledger holds evaluations; metrics of later ones, lines
+            that were cut short, and lines written twice are dropped.
+    """
+    for part in [*folder.root.rglob(".*.part"), *folder.root.glob(f".{folder.adapter.name}.*")]:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
+    if not folder.metrics.exists():
+        return
+    rows: dict[tuple[str, int], bytes] = {}
+    for line in folder.metrics.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            row = json.loads(line)
+            if row["round"] <= evaluated:
+                rows.setdefault((row.get("arm", ""), row["round"]), line)
+    write_bytes(folder.metrics, b"".join(rows.values()))

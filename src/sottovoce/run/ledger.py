@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Final
 
 from sottovoce.errors import SottovoceError, UsageError, VerificationError
+from sottovoce.run.folder import sync_folder
 
 GENESIS: Final = "0" * 64
 """What stands before the first record; the head of an empty ledger."""
@@ -153,7 +154,7 @@ class Ledger:
         try:
             ledger._lock()
             if fresh:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             ledger._load()
         except BaseException:
             ledger.close()
@@ -340,12 +341,3 @@ def _write(descriptor: int, line: bytes) -> None:
     while rest:
         rest = rest[os.write(descriptor, rest) :]
     os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable, not only its bytes."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,47 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-import sottovoce
-from sottovoce import train as training
 from sottovoce.codec.fixed_point import encode
-from sottovoce.config import load_config, write_config
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.config import write_config
+from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
-from sottovoce.model.base import fingerprint
 from sottovoce.model.peft_format import write_merged, write_peft
-from sottovoce.rng import stream
 from sottovoce.run import folder as folders
 from sottovoce.run.arms import Evaluation, Watch, evaluate_parties, is_evaluated
+from sottovoce.run.clients import Clients
+from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.folder import RunFolder
-from sottovoce.run.ledger import Ledger, Record, verify
+from sottovoce.run.identity import facts, require_same_config, require_same_start
+from sottovoce.run.ledger import Ledger, Record, read
+from sottovoce.run.personal import Gain, gains_of, has_own_models, personalise
+from sottovoce.run.play import devices_in, on_base, personal_weights, planned_steps, play_round
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.rounds import RoundRecord, digest, round_step
+from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.strategies import ServerState
-from sottovoce.train import Client, ClientState, Round
-from sottovoce.update import Update, flatten, unflatten
+from sottovoce.strategies.settings import Device
+from sottovoce.update import Tensors, Update, flatten, unflatten
 
 
 @dataclass
 class _Run:
-    """A run under way: what the next round needs."""
+    """A run under way: what the next round needs, which does not grow with rounds."""
 
     prepared: Prepared
     folder: RunFolder
     ledger: Ledger
     server: ServerState
-    clients: Mapping[str, ClientState]
-    evaluations: list[Evaluation] = field(default_factory=list)
+    clients: Clients
+    devices: Mapping[str, Device] = field(init=False)
+    cohorts: Iterator[Cohort] = field(init=False)
     tokens: int = 0
+    evaluated: int = -1
+    ended: bool = False
+    bytes_up: int = 0
+
+    def __post_init__(self) -> None:
+        config = self.prepared.config
+        self.devices = devices_in(self.prepared)
+        steps = planned_steps(self.prepared, self.devices)
+        self.cohorts = cohorts(config.federation, steps, self.devices, config.seed)
+        for _ in range(self.server.round):
+            next(self.cohorts)
+
+    def history(self, finished: int) -> Tensors:
+        """The shared weights after so many rounds."""
+        if finished == self.server.round:
+            return self.server.weights
+        return folders.read_tensors(self.folder.weights(finished))
 
 
 @dataclass(frozen=True)
@@ -53,24 +71,38 @@ class Outcome:
     Args:
         folder: the run folder.
         weights: the shared weights after the last round, ``[D]``.
-        evaluations: held-out losses, the base model's first.
         rounds: rounds finished.
-        adapter_sha256: ``digest`` of the shared weights.
+        adapter_sha256: ``digest`` of the shared model.
         ledger_head: the last hash of the ledger.
         tokens: tokens trained on in this process; 0 where the run was finished already.
         seconds: time spent training in this process.
-        bytes_up_per_client: what one client sends in one round.
+        bytes_up_per_client: what one client sent in the last round.
     """
 
     folder: RunFolder
     weights: NDArray[np.float32]
-    evaluations: tuple[Evaluation, ...]
     rounds: int
     adapter_sha256: str
     ledger_head: str
     tokens: int
     seconds: float
     bytes_up_per_client: int
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Held-out losses, the base model's first, read from the ledger."""
+        return tuple(
+            Evaluation(_field(record, "round"), _field(record, "loss"))
+            for record in read(self.folder.ledger)
+            if record.kind == "evaluation"
+        )
+
+    @property
+    def gains(self) -> dict[str, Gain] | None:
+        """What each client's own model gives it, by name; None where there are none."""
+        found = (record for record in read(self.folder.ledger) if record.kind == "personal")
+        record = next(found, None)
+        return None if record is None else gains_of(record)
 
 
 def federate(
@@ -99,17 +131,21 @@ def federate(
     config = prepared.config
     root = Path(config.run.dir)
     begun = resume and _has_begun(RunFolder(root))
-    run = _resume(prepared, root, watch) if begun else _start(prepared, root, watch)
+    run = _resume(prepared, root) if begun else _start(prepared, root)
     seconds = 0.0
     with run.ledger:
-        for index in range(run.server.round, config.federation.rounds):
+        if run.evaluated < run.server.round and (
+            run.server.round == 0 or is_evaluated(prepared, run.server.round)
+        ):
+            _evaluate(run, watch, 0.0)
+        while run.server.round < config.federation.rounds:
             begin = time.monotonic()
             _one_round(run, watch, wire)
             seconds += time.monotonic() - begin
-            if is_evaluated(prepared, index + 1):
+            if is_evaluated(prepared, run.server.round):
                 _evaluate(run, watch, seconds)
-        if not any(record.kind == "end" for record in verify(run.folder.ledger)[0]):
-            _finish(run)
+        if not run.ended:
+            _finish(run, watch)
         return _outcome(run, seconds)
 
 
@@ -124,168 +160,134 @@ def _has_begun(folder: RunFolder) -> bool:
     return begun
 
 
-def _start(prepared: Prepared, root: Path, watch: Watch) -> _Run:
-    config = prepared.config
+def _start(prepared: Prepared, root: Path) -> _Run:
+    config, layout = prepared.config, prepared.model.layout
     folder = folders.create(root)
-    write_config(config, folder.config)
-    tensors = unflatten(prepared.model.initial(config.seed), prepared.model.layout)
+    folders.write_bytes(folder.config, write_config(config))
+    first = unflatten(prepared.model.initial(config.seed), layout)
+    server = config.federation.strategy.algorithm.first(first)
     ledger = Ledger.open(folder.ledger)
     try:
+        tensors = model_tensors(server)
         folders.write_tensors(folder.weights(0), tensors)
-        ledger.append("start", _facts(prepared, folder, digest(tensors)))
-        server = config.federation.strategy.init(tensors)
-        states = {party.name: ClientState() for party in prepared.parties}
-        run = _Run(prepared, folder, ledger, server, states)
-        _evaluate(run, watch, 0.0)
+        ledger.append("start", facts(prepared, folder, digest(tensors)))
+        return _Run(prepared, folder, ledger, server, _no_clients(prepared, folder))
     except BaseException:
         ledger.close()
         raise
-    return run
 
 
-def _facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[str, Any]:
-    """What the first record of the ledger says about the run."""
-    config = prepared.config
-    return {
-        "sottovoce": sottovoce.__version__,
-        "torch": torch.__version__.partition("+")[0],
-        "config_sha256": sha256(folder.config.read_bytes()).hexdigest(),
-        "model_sha256": fingerprint(prepared.model.base),
-        "tokenizer_sha256": prepared.tokenizer.fingerprint,
-        "weights_sha256": weights_sha256,
-        "parameters": prepared.model.layout.size,
-        "clients": [party.name for party in prepared.parties],
-        "examples": [len(party.train) for party in prepared.parties],
-        "privacy": config.privacy.model_dump(),
-        "secure": config.secure.model_dump(),
-        "threads": config.run.threads,
-    }
-
-
-@dataclass(frozen=True)
-class Played:
-    """What one round gives, before anything of it is written."""
-
-    server: ServerState
-    clients: Mapping[str, ClientState]
-    updates: Sequence[Update]
-    record: RoundRecord
-
-
-def play_round(
-    prepared: Prepared, server: ServerState, clients: Mapping[str, ClientState], watch: Watch
-) -> Played:
-    """Let a cohort train from the shared weights, and let the server join what they send."""
-    config, model = prepared.config, prepared.model
-    chosen = _cohort(prepared, server.round)
-    members = [
-        Client(party.name, party.train, clients[party.name])
-        for party in prepared.parties
-        if party.name in chosen
-    ]
-    strategy = config.federation.strategy
-    trained = training.train(
-        model,
-        members,
-        dict.fromkeys(chosen, flatten(server.weights, model.layout)),
-        config.train,
-        Round(server.round, config.federation.rounds, config.seed),
-        adjust=strategy.adjust,
-        on_step=watch.step(server.round),
-    )
-    updates = [update for update, _ in trained]
-    after, record = round_step(strategy, server, updates)
-    states = dict(clients) | {update.client: state for update, state in trained}
-    return Played(after, states, updates, record)
+def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
+    return Clients(folder, {party.name: place for place, party in enumerate(prepared.parties)})
 
 
 def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     """Play a round and make it durable: files first, then the line that vouches for them."""
     before = run.server.round
-    played = play_round(run.prepared, run.server, run.clients, watch)
+    played = play_round(
+        run.prepared,
+        run.server,
+        next(run.cohorts),
+        devices=run.devices,
+        memory=run.clients.read,
+        history=run.history,
+        watch=watch,
+    )
     if wire is not None:
         _write_wire(wire, before, played.updates)
-    run.server, run.clients = played.server, played.clients
+    run.server = played.server
     run.tokens += sum(update.tokens for update in played.updates)
-    folders.write_tensors(run.folder.weights(before + 1), run.server.weights)
-    folders.write_tensors(run.folder.state(before + 1), _memory(run))
-    state_sha256 = sha256(run.folder.state(before + 1).read_bytes()).hexdigest()
-    run.ledger.append("round", asdict(played.record) | {"state_sha256": state_sha256})
+    run.bytes_up = max(_bytes(update.tensors) for update in played.updates)
+    folders.write_tensors(run.folder.weights(before + 1), model_tensors(run.server))
+    state = folders.pack_tensors(_memory(run.server))
+    folders.write_bytes(run.folder.state(before + 1), state)
+    kept = run.clients.write(before + 1, played.clients)
+    record = run.ledger.append(
+        "round",
+        asdict(played.record)
+        | {
+            "bytes_up": run.bytes_up,
+            "clients_sha256": kept,
+            "state_sha256": sha256(state).hexdigest(),
+        },
+    )
     run.folder.state(before).unlink(missing_ok=True)
+    run.clients.forget_older(record)
 
 
-def _cohort(prepared: Prepared, index: int) -> list[str]:
-    """Who takes part in a round: everyone, or so many drawn without replacement."""
-    names = [party.name for party in prepared.parties]
-    size = prepared.config.federation.clients_per_round
-    if size is None or size >= len(names):
-        return names
-    drawn = stream(prepared.config.seed, "cohort", index).permutation(len(names))[:size]
-    return [names[place] for place in np.sort(drawn)]
+def _bytes(tensors: Tensors) -> int:
+    """What tensors take up on the wire, as 64-bit integers."""
+    return 8 * sum(value.size for value in tensors.values())
 
 
 def _write_wire(folder: Path, index: int, updates: Sequence[Update]) -> None:
     for place, update in enumerate(updates):
-        payload = encode(update.tensors, update.examples, client=update.client)
+        payload = encode(update.tensors, update.counts, client=update.client)
         name = f"{place:04d}.safetensors"
         folders.write_tensors(folder / f"round-{index + 1:05d}" / name, payload)
 
 
 def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
-    weights = flatten(run.server.weights, run.prepared.model.layout)
-    parties = run.prepared.parties
-    rows = {party.name: weights for party in parties}
-    evaluation = evaluate_parties(run.prepared, rows, parties, run.server.round)
-    run.evaluations.append(evaluation)
-    run.ledger.append("evaluation", {"round": evaluation.round, "loss": dict(evaluation.loss)})
-    row = {
+    prepared, server = run.prepared, run.server
+    layout = prepared.model.layout
+    shared = flatten(server.weights, layout)
+    algorithm = prepared.config.federation.strategy.algorithm
+    keeps = any(algorithm.private(name) for name in layout.shapes)
+
+    def row(name: str) -> NDArray[np.float32]:
+        if not keeps:
+            return shared
+        return flatten(personal_weights(server.weights, run.clients.read(name).own), layout)
+
+    with on_base(prepared.model, server.residual):
+        evaluation = evaluate_parties(prepared, row, prepared.judged, server.round)
+    # Metrics first: a line without its record is dropped on resuming, a record never is.
+    line = {
         "round": evaluation.round,
         "loss": evaluation.mean,
         "tokens": run.tokens,
         "seconds": round(seconds, 3),
     }
-    folders.append_metrics(run.folder, row)
+    folders.append_metrics(run.folder, line)
+    run.ledger.append("evaluation", {"round": evaluation.round, "loss": dict(evaluation.loss)})
+    run.evaluated = evaluation.round
     watch.evaluated(evaluation)
 
 
-def _memory(run: _Run) -> dict[str, NDArray[Any]]:
-    """Everything but the weights that the next round depends on, as named tensors."""
-    names = [party.name for party in run.prepared.parties]
-    tensors: dict[str, NDArray[Any]] = {
-        "cursors": np.array([run.clients[name].cursor for name in names], np.int64)
+def _memory(server: ServerState) -> dict[str, NDArray[Any]]:
+    """Everything but the model that the server's next step depends on, as named tensors."""
+    return {
+        f"{kind}/{name}": value
+        for kind, tensors in server.moments.items()
+        for name, value in tensors.items()
     }
-    for moment, values in run.server.moments.items():
-        tensors.update({f"server/{moment}/{key}": value for key, value in values.items()})
-    for place, name in enumerate(names):
-        for moment, row in (run.clients[name].moments or {}).items():
-            tensors[f"client/{place}/{moment}"] = row
-    return tensors
 
 
-def _resume(prepared: Prepared, root: Path, watch: Watch) -> _Run:
+def _resume(prepared: Prepared, root: Path) -> _Run:
     """Read a run back from its folder, checking every file against the ledger."""
     folder = folders.find(root)
-    if load_config(folder.config) != prepared.config:
-        raise ConfigError(
-            f"the configuration differs from the one that {root} was started with",
-            remedy="Resume with the same configuration, or choose another run.dir",
-        )
+    require_same_config(prepared, folder)
     ledger = Ledger.open(folder.ledger)
     try:
-        records, _ = verify(folder.ledger)
-        _check_start(prepared, folder, records)
-        rounds = [record for record in records if record.kind == "round"]
-        server, clients = _read_state(prepared, folder, rounds)
+        clients = _no_clients(prepared, folder)
+        last: Record | None = None
+        evaluated, ended = -1, False
+        for record in read(folder.ledger):
+            match record.kind:
+                case "start":
+                    require_same_start(prepared, folder, record)
+                case "round":
+                    clients.replay(record)
+                    last = record
+                case "evaluation":
+                    evaluated = int(_field(record, "round"))
+                case "end":
+                    ended = True
+        folders.mend(folder, evaluated)
+        server = _read_server(prepared, folder, last)
         run = _Run(prepared, folder, ledger, server, clients)
-        run.evaluations = [
-            Evaluation(_field(r, "round"), _field(r, "loss"))
-            for r in records
-            if r.kind == "evaluation"
-        ]
-        finished = server.round
-        scored = [evaluation.round for evaluation in run.evaluations]
-        if is_evaluated(prepared, finished) and finished not in scored:
-            _evaluate(run, watch, 0.0)
+        run.evaluated, run.ended = evaluated, ended
+        run.bytes_up = int(_field(last, "bytes_up")) if last else 0
     except BaseException:
         ledger.close()
         raise
@@ -296,83 +298,61 @@ def _field(record: Record, name: str) -> Any:
     return record.payload[name]
 
 
-def _check_start(prepared: Prepared, folder: RunFolder, records: Sequence[Record]) -> None:
-    """The data, the model and the configuration must be those that the run was started with."""
-    begun = records[0].payload if records else {}
-    now = _facts(prepared, folder, str(begun.get("weights_sha256")))
-    for name, value in now.items():
-        if begun.get(name) != value:
-            raise VerificationError(
-                f"{name} is {value!r}, and the run was started with {begun.get(name)!r}",
-                remedy="Resume with the same data, model and package, or start another run",
-            )
-
-
-def _read_state(
-    prepared: Prepared, folder: RunFolder, rounds: Sequence[Record]
-) -> tuple[ServerState, dict[str, ClientState]]:
-    names = [party.name for party in prepared.parties]
-    strategy = prepared.config.federation.strategy
-    weights = folders.read_tensors(folder.weights(len(rounds)))
-    prepared.model.layout.check(weights)
-    if not rounds:
-        return strategy.init(weights), {name: ClientState() for name in names}
-    payload = rounds[-1].payload
-    path = folder.state(len(rounds))
-    memory = folders.read_tensors(path)
-    seen = (digest(weights), sha256(path.read_bytes()).hexdigest())
-    if seen != (payload["weights_sha256"], payload["state_sha256"]):
+def _read_server(prepared: Prepared, folder: RunFolder, last: Record | None) -> ServerState:
+    """The server's state after the last round in the ledger."""
+    algorithm, layout = prepared.config.federation.strategy.algorithm, prepared.model.layout
+    finished = int(_field(last, "round")) + 1 if last else 0
+    model = folders.read_tensors(folder.weights(finished))
+    weights = {name: value for name, value in model.items() if name in layout.shapes}
+    layout.check(weights)
+    residual = {name: value for name, value in model.items() if name not in layout.shapes}
+    if last is None:
+        return algorithm.first(weights)
+    data = folders.read_bytes(folder.state(finished))
+    seen = (digest(model), sha256(data).hexdigest())
+    if seen != (_field(last, "weights_sha256"), _field(last, "state_sha256")):
         raise VerificationError(
-            f"the files of round {len(rounds)} in {folder.root} are not those in the ledger",
+            f"the files of round {finished} in {folder.root} are not those in the ledger",
             remedy="Restore them from a copy, or start the run again",
         )
     moments: dict[str, dict[str, NDArray[Any]]] = {}
-    clients: dict[int, dict[str, NDArray[Any]]] = {}
-    for key, value in memory.items():
-        kind, _, rest = key.partition("/")
-        if kind == "server":
-            moment, _, name = rest.partition("/")
-            moments.setdefault(moment, {})[name] = value
-        elif kind == "client":
-            place, _, moment = rest.partition("/")
-            clients.setdefault(int(place), {})[moment] = value
-    states = {
-        name: ClientState(int(memory["cursors"][place]), clients.get(place))
-        for place, name in enumerate(names)
-    }
-    return ServerState(weights, moments, len(rounds)), states
+    for key, value in folders.parse_tensors(data, folder.state(finished)).items():
+        kind, _, name = key.partition("/")
+        moments.setdefault(kind, {})[name] = value
+    return ServerState(weights, moments, finished, residual)
 
 
-def _finish(run: _Run) -> None:
+def _finish(run: _Run, watch: Watch) -> None:
     """Write the result in the form that others read, and close the ledger's story."""
-    write_result(run.prepared, run.server.weights, run.folder.adapter)
+    if has_own_models(run.prepared):
+        report = personalise(run.prepared, run.server, run.clients, run.folder, watch)
+        run.ledger.append("personal", report)
+    write_result(run.prepared, run.server, run.folder.adapter)
     run.ledger.append(
-        "end", {"rounds": run.server.round, "adapter_sha256": digest(run.server.weights)}
+        "end",
+        {"rounds": run.server.round, "adapter_sha256": digest(model_tensors(run.server))},
     )
 
 
-def write_result(
-    prepared: Prepared, tensors: Mapping[str, NDArray[np.float32]], folder: Path
-) -> None:
-    """Write trained weights as a PEFT adapter, or as a whole checkpoint after full training."""
-    if isinstance(prepared.model, LoraModel):
-        write_peft(tensors, prepared.model, folder)
+def write_result(prepared: Prepared, server: ServerState, folder: Path) -> None:
+    """Write the result for others: a PEFT adapter, or a whole checkpoint where the base changed."""
+    if isinstance(prepared.model, LoraModel) and not server.residual:
+        write_peft(server.weights, prepared.model, folder)
         return
-    weights = flatten(tensors, prepared.model.layout)
+    weights = flatten(server.weights, prepared.model.layout)
     vendor = prepared.tokenizer.vendor
-    write_merged(weights, prepared.model, folder, lambda path: vendor.save_pretrained(path))
+    with on_base(prepared.model, server.residual):
+        write_merged(weights, prepared.model, folder, lambda path: vendor.save_pretrained(path))
 
 
 def _outcome(run: _Run, seconds: float) -> Outcome:
-    weights = flatten(run.server.weights, run.prepared.model.layout)
     return Outcome(
         folder=run.folder,
-        weights=weights,
-        evaluations=tuple(run.evaluations),
+        weights=flatten(run.server.weights, run.prepared.model.layout),
         rounds=run.server.round,
-        adapter_sha256=digest(run.server.weights),
+        adapter_sha256=digest(model_tensors(run.server)),
         ledger_head=run.ledger.head,
         tokens=run.tokens,
         seconds=seconds,
-        bytes_up_per_client=8 * weights.size,
+        bytes_up_per_client=run.bytes_up,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from sottovoce.model.base import load_base, model_folder
 from sottovoce.model.full import FullModel
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
+from sottovoce.run.cohorts import devices_of
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
@@ -70,6 +72,35 @@ class Prepared:
     tokenizer: Tokenizer
     table: tuple[tuple[str, ...], ...]
 
+    @cached_property
+    def _by_name(self) -> dict[str, Party]:
+        return {party.name: party for party in self.parties}
+
+    def party(self, name: str) -> Party:
+        """The party of this name."""
+        return self._by_name[name]
+
+    @cached_property
+    def judged(self) -> tuple[Party, ...]:
+        """The parties whose held-out conversations are scored: all, or a draw from the seed."""
+        count = self.config.run.evaluate_clients
+        if count is None or count >= len(self.parties):
+            return self.parties
+        drawn = stream(self.config.seed, "evaluated").permutation(len(self.parties))[:count]
+        return tuple(self.parties[place] for place in np.sort(drawn))
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """SHA-256 over every party's token sequences, trained on and held out."""
+        digest = sha256()
+        for party in self.parties:
+            digest.update(f"{party.name}\0{len(party.train)}\0{len(party.validation)}".encode())
+            for example in (*party.train, *party.validation):
+                digest.update(len(example.tokens).to_bytes(8, "big"))
+                digest.update(np.asarray(example.tokens, "<i4").tobytes())
+                digest.update(np.packbits(example.supervised).tobytes())
+        return digest.hexdigest()
+
 
 def prepare(config: Config) -> Prepared:
     """Load data and model, split, tokenise, and count what became of everything.
@@ -92,6 +123,10 @@ def prepare(config: Config) -> Prepared:
         raise ConfigError(
             f"federation.clients_per_round is {wanted}", allowed=f"at most {len(parties)}"
         )
+    least = config.federation.minimum_clients
+    if least > (most := wanted or len(parties)):
+        raise ConfigError(f"federation.minimum_clients is {least}", allowed=f"at most {most}")
+    devices_of(config.federation.devices, [party.name for party in parties], config.seed)
     return Prepared(config, parties, model, tokenizer, table)
 
 

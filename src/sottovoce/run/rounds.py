@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from math import fsum, isfinite
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sottovoce.codec.fixed_point import add_client, decode, empty_sum
+from sottovoce.codec.fixed_point import Sum, add_client, decode, empty_sum
 from sottovoce.errors import VerificationError
-from sottovoce.strategies import ServerState, Strategy
+from sottovoce.strategies import Algorithm, Mean, ServerState, factors
 from sottovoce.update import Layout, Tensors, Update, l2_norm
 
 
@@ -25,23 +26,32 @@ class RoundRecord:
     Args:
         round: the round's index, from 0.
         clients: who delivered.
-        examples: the weights n_k of the sum.
+        examples: training examples that each holds.
+        weights: the weights n_k of the sum.
         steps: optimizer steps taken.
         tokens: tokens read.
         loss: mean training loss of the clients that took a step, weighted by n_k; None where
             none did.
-        weights_sha256: ``digest`` of the weights after the round.
-        update_norm: L2 norm of the mean update.
+        weights_sha256: ``digest`` of the model after the round.
+        update_norm: L2 norm of the mean of what was sent.
+        failed: who was drawn and delivered nothing.
+        staleness: how many rounds older than the newest the weights were that each client
+            trained from; all zero unless rounds are asynchronous.
+        simulated_time: when the round ended by the devices' simulated speeds.
     """
 
     round: int
     clients: tuple[str, ...]
     examples: tuple[int, ...]
+    weights: tuple[int, ...]
     steps: tuple[int, ...]
     tokens: tuple[int, ...]
     loss: float | None
     weights_sha256: str
     update_norm: float
+    failed: tuple[str, ...] = ()
+    staleness: tuple[int, ...] = ()
+    simulated_time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class _Facts:
 
     client: str
     examples: int
+    weight: int
     steps: int
     tokens: int
     loss: float
@@ -86,16 +97,26 @@ def digest(tensors: Tensors) -> str:
     return state.hexdigest()
 
 
+def model_tensors(state: ServerState) -> Tensors:
+    """Everything that makes the model of this moment: the adapter, and what the base changed by."""
+    return {**state.weights, **state.residual}
+
+
 def round_step(
-    settings: Strategy, state: ServerState, updates: Iterable[Update]
+    algorithm: Algorithm,
+    state: ServerState,
+    updates: Iterable[Update],
+    *,
+    population: int | None = None,
 ) -> tuple[ServerState, RoundRecord]:
-    """Close one round: encode, add, decode, and let the strategy step.
+    """Close one round: encode, add, decode, and let the algorithm step.
 
     Args:
-        settings: the strategy with its numbers.
+        algorithm: both halves of the federated algorithm.
         state: before the round; it stays as it was.
-        updates: one per client, weighted by its examples. Read once, one at a time, so that
-            an iterator needs the memory of one update.
+        updates: one per client, weighted as each says. Read once, one at a time, so that an
+            iterator needs the memory of one update.
+        population: how many clients the federation has; None takes those that delivered.
 
     Returns:
         The state after the round, and its record.
@@ -104,11 +125,13 @@ def round_step(
         - the same updates in any order give the same bits, in the state and in the record.
 
     Raises:
-        VerificationError: no update, a client twice, other names or shapes than the weights, a
-            loss or entry that is not finite, no example in all, or a sum that does not fit.
+        VerificationError: no update, a client twice, other names or shapes than the round asks
+            for, a loss or entry that is not finite, no weight in all, or a sum that does not fit.
             Nothing is released.
     """
-    total = empty_sum(Layout({name: tuple(v.shape) for name, v in state.weights.items()}))
+    layout = Layout(algorithm.sent(state))
+    total: Sum | None = None
+    held = _Held(layout)
     facts: dict[str, _Facts] = {}
     for update in updates:
         if update.client in facts:
@@ -117,16 +140,63 @@ def round_step(
                 allowed="one update per client and round",
             )
         facts[update.client] = _facts(update)
-        total = add_client(total, update.tensors, update.examples, client=update.client)
-    if not facts:
+        layout.check(update.tensors)
+        read = update.tensors
+        if algorithm.expand is not None:
+            read = algorithm.expand(state, _finite(update))
+        if total is None:
+            total = empty_sum(Layout({name: tuple(v.shape) for name, v in read.items()}))
+        total = add_client(total, read, update.counts, client=update.client)
+        held.add(update)
+    if total is None:
         raise VerificationError(
             f"no client delivered in round {state.round}",
             allowed="at least one update",
             remedy="The weights stay as they were; start the round again",
         )
-    mean_update = decode(total.tensors, total.weight)
-    after = settings.step(state, mean_update)
-    return after, _record(state.round, facts, mean_update, after)
+    mean = decode(total.tensors, total.weight, held=held.weights())
+    after = algorithm.step(state, Mean(mean, len(facts) / (population or len(facts))))
+    return after, _record(state.round, facts, mean, after)
+
+
+class _Held:
+    """The weight of the clients that hold each slice of a factor, where ranks differ."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._weights: dict[int | None, int] = {}
+
+    def add(self, update: Update) -> None:
+        self._weights[update.rank] = self._weights.get(update.rank, 0) + update.counts
+
+    def weights(self) -> dict[str, NDArray[np.int64]] | None:
+        """By tensor, broadcast to its shape; None where everyone holds everything."""
+        if set(self._weights) == {None}:
+            return None
+        whole = self._weights.get(None, 0)
+        return {
+            name: whole
+            + np.sum(
+                [
+                    factors.held(name, shape, rank) * np.int64(weight)
+                    for rank, weight in self._weights.items()
+                    if rank is not None
+                ],
+                axis=0,
+            )
+            for name, shape in self._layout.shapes.items()
+        }
+
+
+def _finite(update: Update) -> Tensors:
+    """The tensors of an update before they are multiplied, so that an error names what was sent."""
+    for name, value in update.tensors.items():
+        if not np.isfinite(value).all():
+            raise VerificationError(
+                f"tensor {name!r} of client {update.client!r} holds a value that is not finite",
+                allowed="finite numbers",
+            )
+    return update.tensors
 
 
 def _facts(update: Update) -> _Facts:
@@ -139,6 +209,7 @@ def _facts(update: Update) -> _Facts:
     return _Facts(
         update.client,
         int(update.examples),
+        int(update.counts),
         int(update.steps),
         int(update.tokens),
         float(update.loss),
@@ -149,15 +220,16 @@ def _record(
     index: int, facts: dict[str, _Facts], mean_update: Tensors, after: ServerState
 ) -> RoundRecord:
     rows = [facts[client] for client in sorted(facts)]
-    trained = [row for row in rows if row.steps and row.examples]
-    weight = sum(row.examples for row in trained)
+    trained = [row for row in rows if row.steps and row.weight]
+    weight = sum(row.weight for row in trained)
     return RoundRecord(
         round=index,
         clients=tuple(row.client for row in rows),
         examples=tuple(row.examples for row in rows),
+        weights=tuple(row.weight for row in rows),
         steps=tuple(row.steps for row in rows),
         tokens=tuple(row.tokens for row in rows),
-        loss=fsum(row.examples * row.loss for row in trained) / weight if trained else None,
-        weights_sha256=digest(after.weights),
+        loss=fsum(row.weight * row.loss for row in trained) / weight if trained else None,
+        weights_sha256=digest(model_tensors(after)),
         update_norm=l2_norm(mean_update),
     )

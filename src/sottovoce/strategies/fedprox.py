@@ -11,14 +11,27 @@ that federated averaging does not do.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from sottovoce.strategies import Adjust, ServerState
-from sottovoce.strategies.fedavg import FedAvg
-from sottovoce.strategies.server_optimizer import SGD, ServerOptimizer
-from sottovoce.update import Tensors
+from sottovoce.strategies import Adjust, Algorithm
+from sottovoce.strategies.server_optimizer import SGD, ServerOptimizer, optimized
+
+
+def pull(mu: float) -> Adjust | None:
+    """The gradient of loss + (μ/2)·‖w - anchor‖²; None where μ is 0.
+
+    >>> pull(0.5)(1.0, 3.0, 2.0)
+    1.5
+    """
+    if mu == 0:
+        return None
+
+    def adjust(gradient: Any, weights: Any, anchor: Any) -> Any:
+        return gradient + mu * (weights - anchor)
+
+    return adjust
 
 
 class FedProx(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -35,33 +48,13 @@ class FedProx(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     Edge cases: under AdamW the pull is scaled by the optimizer like the rest of the gradient;
     the line above is the paper's with SGD. ``train.max_gradient_norm`` bounds the loss's gradient
     alone, before the pull is added.
-
-    >>> FedProx(mu=0.5).adjust(1.0, 3.0, 2.0)
-    1.5
     """
 
     name: Literal["fedprox"] = "fedprox"
     mu: float = Field(0.01, ge=0)
     server: ServerOptimizer = SGD(lr=1.0)
 
-    needs_only_sums: ClassVar[bool] = True
-    """The server half is that of federated averaging."""
-
     @property
-    def adjust(self) -> Adjust | None:
-        """The client half: g + μ·(w - w_t)."""
-        if self.mu == 0:
-            return None
-
-        def pull(gradient: Any, weights: Any, received: Any) -> Any:
-            return gradient + self.mu * (weights - received)
-
-        return pull
-
-    def init(self, weights: Tensors) -> ServerState:
-        """The state before the first round, as for ``FedAvg``."""
-        return FedAvg(server=self.server).init(weights)
-
-    def step(self, state: ServerState, mean_update: Tensors) -> ServerState:
-        """The server half, as for ``FedAvg``."""
-        return FedAvg(server=self.server).step(state, mean_update)
+    def algorithm(self) -> Algorithm:
+        """Clients step along g + μ·(w - w_t); the server half is that of federated averaging."""
+        return Algorithm(adjust=pull(self.mu), step=optimized(self.server))

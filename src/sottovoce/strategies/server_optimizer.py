@@ -15,6 +15,8 @@ start that the paper's algorithm allows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from sottovoce.errors import VerificationError
-from sottovoce.strategies import Moments, ServerState
+from sottovoce.strategies import Mean, Moments, ServerState
 from sottovoce.update import Layout, Tensors
 
 
@@ -103,20 +105,32 @@ def apply(
     return change, after
 
 
+def optimized(settings: SGD | Adam | Yogi | Adagrad) -> Callable[[ServerState, Mean], ServerState]:
+    """The server half of most algorithms: one step of a server optimizer along the mean."""
+
+    def step(state: ServerState, mean: Mean) -> ServerState:
+        return server_step(settings, state, mean.tensors)
+
+    return step
+
+
 def server_step(
     settings: SGD | Adam | Yogi | Adagrad, state: ServerState, mean_update: Tensors
 ) -> ServerState:
-    """Move the weights by one step of a server optimizer: the server half of most algorithms.
+    """Move the weights by one step of a server optimizer.
+
+    Tensors that the mean lacks were not trained in this round; they stay as they are.
 
     Guarantees:
         - SGD with lr = 1 and no momentum gives exactly weights + mean update in float32;
         - the state that was handed in stays as it was.
 
     Raises:
-        VerificationError: names or shapes differ from the weights', the moments are missing or
+        VerificationError: a name or shape is not that of a weight, the moments are missing or
             another optimizer's, or a weight or moment is no longer finite.
     """
-    Layout({name: tuple(value.shape) for name, value in state.weights.items()}).check(mean_update)
+    moving = {name: value for name, value in state.weights.items() if name in mean_update}
+    Layout({name: tuple(value.shape) for name, value in moving.items()}).check(mean_update)
     if state.round and _kept(settings) and not state.moments:
         raise VerificationError(
             f"the server's state after {state.round} rounds holds no moments",
@@ -125,11 +139,11 @@ def server_step(
         )
     with np.errstate(over="ignore", invalid="ignore"):
         change, moments = apply(settings, state.moments, mean_update)
-        weights = {
-            name: np.asarray(value + change[name], np.float32)
-            for name, value in state.weights.items()
+        moved = {
+            name: np.asarray(value + change[name], np.float32) for name, value in moving.items()
         }
-    for what, tensors in {"weight": weights, **moments}.items():
+    weights = {**state.weights, **moved}
+    for what, tensors in {"weight": moved, **moments}.items():
         for name, value in tensors.items():
             if not np.isfinite(value).all():
                 raise VerificationError(
@@ -137,7 +151,7 @@ def server_step(
                     allowed="finite numbers",
                     remedy="Lower the server optimizer's lr or the clients' train.learning_rate",
                 )
-    return ServerState(weights, moments, state.round + 1)
+    return replace(state, weights=weights, moments=moments, round=state.round + 1)
 
 
 def _kept(settings: SGD | Adam | Yogi | Adagrad) -> tuple[str, ...]:

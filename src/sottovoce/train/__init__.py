@@ -2,12 +2,14 @@
 
 from sottovoce.train.batches import IGNORED, Batch, Example, collate, epoch_batches
 from sottovoce.train.engine import (
-    Adjust,
+    PLAIN,
     Client,
     ClientState,
     Diverged,
     Progress,
     Round,
+    Rule,
+    rate_of,
     train,
 )
 from sottovoce.train.recipe import TrainSettings, learning_rate, steps_in_round
@@ -16,7 +18,7 @@ from sottovoce.train.trainable import Trainable
 
 __all__ = [
     "IGNORED",
-    "Adjust",
+    "PLAIN",
     "Batch",
     "Client",
     "ClientState",
@@ -24,12 +26,14 @@ __all__ = [
     "Example",
     "Progress",
     "Round",
+    "Rule",
     "Scores",
     "TrainSettings",
     "Trainable",
     "collate",
     "epoch_batches",
     "learning_rate",
+    "rate_of",
     "score",
     "steps_in_round",
     "train",

@@ -1,0 +1,132 @@
+"""Whether a run folder is what its ledger says: every line, and every file that a line vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sottovoce.errors import VerificationError
+from sottovoce.run import folder as folders
+from sottovoce.run.folder import RunFolder
+from sottovoce.run.ledger import GENESIS, Record, read
+from sottovoce.run.rounds import digest
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A run folder that is what its ledger says.
+
+    Args:
+        records: lines of the ledger.
+        head: the hash of the last.
+        rounds: rounds that are finished.
+        complete: whether the run has come to its end.
+    """
+
+    records: int
+    head: str
+    rounds: int
+    complete: bool
+
+
+def check_run(root: Path) -> Checked:
+    """Check a run folder, record by record.
+
+    Checked are the chain itself, the configuration, the model after every round, the server's and
+    the clients' states that a later round would start from, personal models, and the result.
+
+    Raises:
+        ConfigError: there is no run in the folder.
+        VerificationError: names the first record that is broken, or whose files are.
+    """
+    folder = folders.find(root)
+    head, count, rounds, complete = GENESIS, 0, 0, False
+    newest: dict[str, tuple[Record, int, str]] = {}
+    last: Record | None = None
+    places: dict[str, int] = {}
+    for record in read(folder.ledger):
+        match record.kind:
+            case "start":
+                places = _check_start(folder, record)
+            case "round":
+                _check_weights(folder, record, _field(record, "round") + 1)
+                rounds, last = rounds + 1, record
+                for name, sha in _states(record):
+                    newest[name] = (record, rounds, sha)
+            case "personal":
+                _check_personal(folder, record)
+            case "end":
+                complete = True
+        head, count = record.line_sha256, record.index + 1
+    if not count:
+        raise VerificationError(
+            f"the ledger of {root} holds no record", remedy="Start the run again with --resume"
+        )
+    if last is not None:
+        _vouched(last, folder.state(rounds), _field(last, "state_sha256"))
+    for name, (record, finished, sha) in newest.items():
+        _vouched(record, folder.client(places[name], finished), sha)
+    return Checked(count, head, rounds, complete)
+
+
+def _field(record: Record, name: str) -> Any:
+    try:
+        return record.payload[name]
+    except KeyError:
+        raise _broken(record, f"has no {name}") from None
+
+
+def _states(record: Record) -> list[tuple[str, str]]:
+    """Clients that left a state with this record, and its hash."""
+    pairs = zip(_field(record, "clients"), _field(record, "clients_sha256"), strict=True)
+    return [(name, sha) for name, sha in pairs if sha is not None]
+
+
+def _check_start(folder: RunFolder, record: Record) -> dict[str, int]:
+    _vouched(record, folder.config, _field(record, "config_sha256"))
+    _check_weights(folder, record, 0)
+    return {name: place for place, name in enumerate(_field(record, "clients"))}
+
+
+def _check_weights(folder: RunFolder, record: Record, finished: int) -> None:
+    path = folder.weights(finished)
+    _same(
+        record, path, lambda: digest(folders.read_tensors(path)), _field(record, "weights_sha256")
+    )
+
+
+def _check_personal(folder: RunFolder, record: Record) -> None:
+    for place, sha in enumerate(_field(record, "tensors_sha256")):
+        _same_tensors(record, folder.personal(place), sha)
+
+
+def _same_tensors(record: Record, path: Path, vouched: str) -> None:
+    _same(record, path, lambda: digest(folders.read_tensors(path)), vouched)
+
+
+def _vouched(record: Record, path: Path, sha: str) -> None:
+    _same(record, path, lambda: sha256(folders.read_bytes(path)).hexdigest(), sha)
+
+
+def _same(record: Record, path: Path, found: Callable[[], str], vouched: str) -> None:
+    try:
+        seen = found()
+    except VerificationError as error:
+        raise _broken(record, f"vouches for a file that is damaged: {error.seen}") from error
+    if seen != vouched:
+        raise _broken(record, f"vouches for {path}, which was changed")
+
+
+def _broken(record: Record, what: str) -> VerificationError:
+    return VerificationError(
+        f"record {record.index} ({record.kind}{_of(record.payload)}) {what}",
+        allowed="files exactly as they were written",
+        remedy="Restore the file from a copy, or start the run again",
+    )
+
+
+def _of(payload: Mapping[str, object]) -> str:
+    return f" {payload['round']}" if "round" in payload else ""

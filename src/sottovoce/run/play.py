@@ -1,0 +1,267 @@
+"""One round of a federation in this process: who trains from what, and what each sends. No disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce import train as training
+from sottovoce.errors import VerificationError
+from sottovoce.model.adapters import LoraModel
+from sottovoce.model.full import FullModel
+from sottovoce.run.arms import Watch
+from sottovoce.run.cohorts import Cohort, Part, devices_of, staleness_scale
+from sottovoce.run.prepare import Prepared
+from sottovoce.run.rounds import RoundRecord, round_step
+from sottovoce.strategies import Algorithm, Own, ServerState, Work, factors
+from sottovoce.strategies.personal import Ditto
+from sottovoce.strategies.settings import Device
+from sottovoce.train import Client, ClientState, Round, Rule, rate_of
+from sottovoce.update import Tensors, Update, flatten, scale, unflatten
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one round gives, before anything of it is written.
+
+    Args:
+        server: the state after the round.
+        clients: the new states of those that took part.
+        updates: what each sent.
+        record: what everyone may know.
+    """
+
+    server: ServerState
+    clients: Mapping[str, ClientState]
+    updates: Sequence[Update]
+    record: RoundRecord
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One client of a cohort on its way through a round."""
+
+    part: Part
+    client: Client
+    start: Tensors
+    vector: Vector
+    rank: int | None
+
+
+def on_base(model: LoraModel | FullModel, residual: Tensors) -> AbstractContextManager[object]:
+    """A context in which the base model has changed by what an algorithm folded into it."""
+    if not residual or isinstance(model, FullModel):
+        return nullcontext()
+    return model.based_on(residual)
+
+
+def planned_steps(prepared: Prepared, devices: Mapping[str, Device]) -> dict[str, int]:
+    """The optimizer steps of a whole round, by client."""
+    return {
+        party.name: Client(party.name, party.train, steps=_steps(devices, party.name)).planned(
+            prepared.config.train
+        )
+        for party in prepared.parties
+    }
+
+
+def devices_in(prepared: Prepared) -> dict[str, Device]:
+    """The kind of device of every client that has one."""
+    names = [party.name for party in prepared.parties]
+    return devices_of(prepared.config.federation.devices, names, prepared.config.seed)
+
+
+def personal_weights(weights: Tensors, own: Own) -> Tensors:
+    """The shared weights with what a client has kept to itself."""
+    return {**weights, **own.get("private", {})}
+
+
+def play_round(
+    prepared: Prepared,
+    server: ServerState,
+    cohort: Cohort,
+    *,
+    devices: Mapping[str, Device],
+    memory: Callable[[str], ClientState],
+    history: Callable[[int], Tensors],
+    watch: Watch,
+) -> Played:
+    """Let a cohort train, and let the server join what they send.
+
+    Args:
+        prepared: model, data and configuration.
+        server: before the round.
+        cohort: who takes part, and from which weights.
+        devices: the kinds of device of the clients that have one.
+        memory: the state of a client by name.
+        history: the shared weights after so many rounds.
+        watch: what is told along the way.
+
+    Raises:
+        VerificationError: fewer clients delivered than ``federation.minimum_clients``.
+        Diverged: a client's training is no longer finite and ``on_divergence`` is ``"stop"``.
+    """
+    federation, model = prepared.config.federation, prepared.model
+    algorithm = federation.strategy.algorithm
+    members = _members(prepared, cohort, devices, memory, history)
+    where = Round(server.round, federation.rounds, prepared.config.seed)
+    diverged: list[str] = []
+    with on_base(model, server.residual):
+        trained = training.train(
+            model,
+            [member.client for member in members],
+            {member.part.client: member.vector for member in members},
+            prepared.config.train,
+            where,
+            rule=_rule(prepared, algorithm, server, members),
+            on_step=watch.step(server.round),
+            on_diverged=diverged.append if federation.on_divergence == "drop" else None,
+        )
+        by_name = {member.part.client: member for member in members}
+        finished = [
+            _finish(prepared, algorithm, server, by_name[update.client], update, state, where)
+            for update, state in trained
+        ]
+        if isinstance(federation.personal, Ditto):
+            delivered = [by_name[update.client] for update, _ in finished]
+            finished = _with_personal(prepared, federation.personal, delivered, finished, where)
+    if len(finished) < federation.minimum_clients:
+        raise VerificationError(
+            f"{len(finished)} clients delivered in round {server.round}",
+            allowed=f"at least federation.minimum_clients = {federation.minimum_clients}",
+            remedy="Lower train.learning_rate; clients were dropped because they diverged",
+        )
+    updates = [update for update, _ in finished]
+    after, record = round_step(algorithm, server, updates, population=len(prepared.parties))
+    late = {member.part.client: server.round - member.part.version for member in members}
+    record = replace(
+        record,
+        failed=tuple(sorted({*cohort.failed, *diverged})),
+        staleness=tuple(late[name] for name in record.clients),
+        simulated_time=round(cohort.time, 6),
+    )
+    return Played(after, {update.client: state for update, state in finished}, updates, record)
+
+
+def _members(
+    prepared: Prepared,
+    cohort: Cohort,
+    devices: Mapping[str, Device],
+    memory: Callable[[str], ClientState],
+    history: Callable[[int], Tensors],
+) -> list[_Member]:
+    layout = prepared.model.layout
+    shared: dict[int, tuple[Tensors, Vector]] = {}
+    members = []
+    for part in cohort.parts:
+        if part.version not in shared:
+            weights = history(part.version)
+            shared[part.version] = weights, flatten(weights, layout)
+        weights, vector = shared[part.version]
+        party, state = prepared.party(part.client), memory(part.client)
+        device = devices.get(part.client)
+        rank = device.rank if device else None
+        if state.own.get("private"):
+            weights = personal_weights(weights, state.own)
+            vector = flatten(weights, layout)
+        if rank is not None:
+            vector = np.where(factors.held_entries(layout, rank), vector, np.float32(0))
+            weights = unflatten(vector, layout)
+        steps = _steps(devices, part.client)
+        client = Client(party.name, party.train, state, steps, part.stop_after)
+        members.append(_Member(part, client, weights, vector, rank))
+    return members
+
+
+def _steps(devices: Mapping[str, Device], name: str) -> int | None:
+    return devices[name].steps_per_round if name in devices else None
+
+
+def _rule(
+    prepared: Prepared, algorithm: Algorithm, server: ServerState, members: Sequence[_Member]
+) -> Rule:
+    """What the algorithm changes about local training in this round."""
+    layout = prepared.model.layout
+    anchors = None
+    if algorithm.adjust is not None and algorithm.anchor is not None:
+        anchors = {
+            member.part.client: flatten(algorithm.anchor(server, member.client.state.own), layout)
+            for member in members
+        }
+    chosen = {name: algorithm.trains(name, server.round) for name in layout.shapes}
+    trained = None
+    if not all(chosen.values()) or any(member.rank is not None for member in members):
+        everyone = factors.chosen_entries(layout, chosen)
+        trained = {
+            member.part.client: everyone
+            if member.rank is None
+            else everyone & factors.held_entries(layout, member.rank)
+            for member in members
+        }
+    return Rule(algorithm.adjust, anchors, trained)
+
+
+def _finish(
+    prepared: Prepared,
+    algorithm: Algorithm,
+    server: ServerState,
+    member: _Member,
+    update: Update,
+    state: ClientState,
+    where: Round,
+) -> tuple[Update, ClientState]:
+    """The client half after training: what travels, and what stays."""
+    config = prepared.config
+    trained = {n: v for n, v in update.tensors.items() if algorithm.trains(n, server.round)}
+    change = {name: value for name, value in trained.items() if not algorithm.private(name)}
+    planned = member.client.planned(config.train)
+    rates = [rate_of(config.train, where, planned, step) for step in range(update.steps)]
+    work = Work(tuple(rates), config.train.momentum)
+    sent, own = algorithm.finish(server, state.own, change, work)
+    private = {n: member.start[n] + v for n, v in trained.items() if algorithm.private(n)}
+    if private:
+        own = {**own, "private": private}
+    staleness = server.round - member.part.version
+    if staleness and config.federation.asynchronous is not None:
+        exponent = config.federation.asynchronous.staleness_exponent
+        sent = scale(sent, staleness_scale(staleness, exponent))
+    counts = {"examples": update.examples, "targets": update.targets, "uniform": 1}
+    weight = counts[config.federation.weighting]
+    update = replace(update, tensors=sent, weight=weight, rank=member.rank)
+    return update, replace(state, own=own)
+
+
+def _with_personal(
+    prepared: Prepared,
+    ditto: Ditto,
+    members: Sequence[_Member],
+    finished: Sequence[tuple[Update, ClientState]],
+    where: Round,
+) -> list[tuple[Update, ClientState]]:
+    """Train each client's own model as well, over the same batches, near what it received."""
+    layout = prepared.model.layout
+    personal = {
+        member.part.client: flatten(member.client.state.own.get("personal", member.start), layout)
+        for member in members
+    }
+    alone = [
+        replace(member.client, state=replace(member.client.state, moments=None))
+        for member in members
+    ]
+    rule = Rule(ditto.adjust, {member.part.client: member.vector for member in members})
+    settings = prepared.config.train.model_copy(update={"optimizer_state": "reset"})
+    trained = training.train(prepared.model, alone, personal, settings, where, rule=rule)
+    moved = {
+        update.client: unflatten(personal[update.client] + flatten(update.tensors, layout), layout)
+        for update, _ in trained
+    }
+    return [
+        (update, replace(state, own={**state.own, "personal": moved[update.client]}))
+        for update, state in finished
+    ]

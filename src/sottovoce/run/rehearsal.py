@@ -1,0 +1,82 @@
+"""A whole federation in memory, leaving nothing on disk: for tuning and for benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
+from sottovoce.run.cohorts import cohorts
+from sottovoce.run.play import (
+    Played,
+    devices_in,
+    on_base,
+    personal_weights,
+    planned_steps,
+    play_round,
+)
+from sottovoce.run.prepare import Prepared
+from sottovoce.strategies import ServerState
+from sottovoce.train import ClientState
+from sottovoce.update import Tensors, flatten, unflatten
+
+
+def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, Played]]:
+    """Play all rounds of a federation; yield the state before each, and what the round gave."""
+    config, layout = prepared.config, prepared.model.layout
+    algorithm = config.federation.strategy.algorithm
+    server = algorithm.first(unflatten(prepared.model.initial(config.seed), layout))
+    clients = {party.name: ClientState() for party in prepared.parties}
+    devices = devices_in(prepared)
+    steps = planned_steps(prepared, devices)
+    versions: dict[int, Tensors] = {}
+    drawn = list(cohorts(config.federation, steps, devices, config.seed))
+    for place, cohort in enumerate(drawn):
+        versions[server.round] = server.weights
+        played = play_round(
+            prepared,
+            server,
+            cohort,
+            devices=devices,
+            memory=clients.__getitem__,
+            history=versions.__getitem__,
+            watch=watch,
+        )
+        yield server, played
+        clients.update(played.clients)
+        server = played.server
+        # Only weights that a later cohort still starts from are kept.
+        oldest = min((later.oldest for later in drawn[place + 1 :]), default=server.round)
+        versions = {version: w for version, w in versions.items() if version >= oldest}
+
+
+def rehearse(
+    prepared: Prepared,
+    watch: Watch,
+    *,
+    on_round: Callable[[ServerState, Played], None] | None = None,
+) -> Evaluation:
+    """The final held-out loss of a federation.
+
+    Args:
+        prepared: model, data and configuration.
+        watch: what is told along the way.
+        on_round: told after each round: the state before it, and what it gave.
+    """
+    layout = prepared.model.layout
+    memory: dict[str, ClientState] = {}
+    server: ServerState | None = None
+    for before, played in rounds_of(prepared, watch):
+        memory.update(played.clients)
+        server = played.server
+        if on_round is not None:
+            on_round(before, played)
+    if server is None:
+        raise ValueError("a federation has at least one round")
+    last = server
+
+    def row(name: str) -> Vector:
+        own = memory[name].own if name in memory else {}
+        return flatten(personal_weights(last.weights, own), layout)
+
+    with on_base(prepared.model, last.residual):
+        return evaluate_parties(prepared, row, prepared.judged, last.round)
