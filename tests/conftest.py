@@ -132,6 +132,19 @@ def make_client():
 
 
 @pytest.fixture(scope="session")
+def five(make_client):
+    """Clients with other numbers of examples, other lengths, and one with nothing at all."""
+    lengths = {
+        "berlin": [9, 20, 8, 13, 17, 11, 10],
+        "lyon": [24],
+        "oslo": [8, 8, 15, 22, 9, 10, 12, 18, 11, 14],
+        "empty": [],
+        "rome": [12, 19, 8, 16],
+    }
+    return [make_client(name, sizes) for name, sizes in lengths.items()]
+
+
+@pytest.fixture(scope="session")
 def with_peft():
     """The outside judge: one adapter of ours, ``[D]``, held by peft on a model of its own."""
     import torch

@@ -146,19 +146,6 @@ def require_equal(ours, model, result):
     assert ours.loss == pytest.approx(result.loss, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def five(make_client):
-    """Clients with other numbers of examples, other lengths, and one with nothing at all."""
-    lengths = {
-        "berlin": [9, 20, 8, 13, 17, 11, 10],
-        "lyon": [24],
-        "oslo": [8, 8, 15, 22, 9, 10, 12, 18, 11, 14],
-        "empty": [],
-        "rome": [12, 19, 8, 16],
-    }
-    return [make_client(name, sizes) for name, sizes in lengths.items()]
-
-
 def rounds(model, clients, received, recipe, count, **options):
     """Grouped rounds in which every client goes on from its own weights.
 

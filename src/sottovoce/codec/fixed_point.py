@@ -69,6 +69,18 @@ def encode(
     return {name: _encode(value, int(weight), name, client) for name, value in tensors.items()}
 
 
+def fits(tensors: Tensors, weight: int) -> bool:
+    """Whether ``encode`` can write these tensors: all finite, and small enough at this weight.
+
+    >>> fits({"a": np.array([1.0], np.float32)}, 3), fits({"a": np.array([2e9], np.float32)}, 3)
+    (True, False)
+    """
+    # The largest product is formed as ``encode`` forms it, so that the two never disagree; a NaN
+    # is larger than nothing and fails as well.
+    peaks = (float(np.abs(value).max(initial=0.0)) for value in tensors.values())
+    return all(peak * float(weight << FRACTION_BITS) < 2.0**63 for peak in peaks)
+
+
 def add_encoded(total: Encoded, other: Encoded) -> dict[str, NDArray[np.int64]]:
     """Add two encodings exactly.
 

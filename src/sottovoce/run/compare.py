@@ -202,7 +202,7 @@ def tuned_loss(prepared: Prepared, arm: str, rate: float, watch: Watch) -> float
     config = prepared.config
     tuned = config.train.model_copy(update={"learning_rate": rate})
     prepared = replace(prepared, config=config.model_copy(update={"train": tuned}))
-    return rehearse(prepared, watch).mean
+    return rehearse(prepared, watch).evaluate(prepared).mean
 
 
 def _record(

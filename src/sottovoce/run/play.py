@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce import train as training
+from sottovoce.codec.fixed_point import fits
 from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.full import FullModel
@@ -128,6 +129,9 @@ def play_round(
             _finish(prepared, algorithm, server, by_name[update.client], update, state, where)
             for update, state in trained
         ]
+        if federation.on_divergence == "drop":
+            diverged += [u.client for u, _ in finished if not fits(u.tensors, u.counts)]
+            finished = [pair for pair in finished if pair[0].client not in diverged]
         if isinstance(federation.personal, Ditto):
             delivered = [by_name[update.client] for update, _ in finished]
             finished = _with_personal(prepared, federation.personal, delivered, finished, where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
 from sottovoce.run.cohorts import cohorts
@@ -49,34 +50,48 @@ def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, P
         versions = {version: w for version, w in versions.items() if version >= oldest}
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a federation in memory ends with.
+
+    Args:
+        server: the state after the last round.
+        clients: what each client that took part remembers.
+    """
+
+    server: ServerState
+    clients: Mapping[str, ClientState]
+
+    def evaluate(self, prepared: Prepared) -> Evaluation:
+        """Held-out loss of every party that is judged, under the weights that it would use."""
+        layout = prepared.model.layout
+
+        def row(name: str) -> Vector:
+            own = self.clients[name].own if name in self.clients else {}
+            return flatten(personal_weights(self.server.weights, own), layout)
+
+        with on_base(prepared.model, self.server.residual):
+            return evaluate_parties(prepared, row, prepared.judged, self.server.round)
+
+
 def rehearse(
     prepared: Prepared,
     watch: Watch,
     *,
     on_round: Callable[[ServerState, Played], None] | None = None,
-) -> Evaluation:
-    """The final held-out loss of a federation.
+) -> Rehearsal:
+    """Play a whole federation in memory.
 
     Args:
         prepared: model, data and configuration.
         watch: what is told along the way.
         on_round: told after each round: the state before it, and what it gave.
     """
-    layout = prepared.model.layout
-    memory: dict[str, ClientState] = {}
-    server: ServerState | None = None
+    algorithm = prepared.config.federation.strategy.algorithm
+    first = unflatten(prepared.model.initial(prepared.config.seed), prepared.model.layout)
+    ended = Rehearsal(algorithm.first(first), {})
     for before, played in rounds_of(prepared, watch):
-        memory.update(played.clients)
-        server = played.server
+        ended = Rehearsal(played.server, {**ended.clients, **played.clients})
         if on_round is not None:
             on_round(before, played)
-    if server is None:
-        raise ValueError("a federation has at least one round")
-    last = server
-
-    def row(name: str) -> Vector:
-        own = memory[name].own if name in memory else {}
-        return flatten(personal_weights(last.weights, own), layout)
-
-    with on_base(prepared.model, last.residual):
-        return evaluate_parties(prepared, row, prepared.judged, last.round)
+    return ended
