@@ -122,7 +122,7 @@ def test_init_writes_a_configuration_that_runs(sotto: Sotto) -> None:
         ("learning_rate=1", "Did you mean train.learning_rate?"),
         ("train.learning_rate=fast", "train.learning_rate is 'fast'"),
         ("train.batch_size=0", "greater than or equal to 1"),
-        ("federation.strategy=fedsgdd", "'fedsgd', 'fedprox'"),
+        ("federation.strategy=fedsgdd", "Did you mean fedsgd?"),
         ("federation.strategy.server.lr=1", "federation.strategy.server.name is missing"),
         (
             "federation.strategy.server={name='sgd', rate=1}",

@@ -149,7 +149,12 @@ def run(
         start = run_all if compare else federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
     facts = _run_facts(prepared, done)
-    typer.echo(to_json(facts) if json else _in_words(facts))
+    if json:
+        typer.echo(to_json(facts))
+        return
+    if facts["personal"] is not None:
+        print_table("each client's own model: held-out loss", _personal_rows(facts["personal"]))
+    typer.echo(_in_words(facts))
 
 
 @app.command(name="eval")
@@ -288,6 +293,14 @@ def _personal_facts(outcome: Outcome) -> dict[str, Any] | None:
         name: {"shared": gain.shared, "personal": gain.personal, "gain": gain.gain}
         for name, gain in gains.items()
     }
+
+
+def _personal_rows(personal: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    rows = [
+        [name, *(f"{figures[key]:.4f}" for key in ("shared", "personal", "gain"))]
+        for name, figures in personal.items()
+    ]
+    return [["client", "shared", "its own", "gain"], *rows]
 
 
 def _in_words(facts: Mapping[str, Any]) -> str:

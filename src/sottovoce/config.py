@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
+from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.settings import (
     FederationSettings,
     with_fixed_settings,
@@ -171,6 +172,21 @@ def _require_fitting(
             f"{name} needs every update to be to the newest weights; remove "
             "federation.asynchronous, or take fedavg, fedprox, fednova, ffa or fedsa"
         )
+    if federation.asynchronous and federation.minimum_clients > federation.asynchronous.buffer:
+        raise ValueError(
+            f"federation.minimum_clients is {federation.minimum_clients}, more than the "
+            f"{federation.asynchronous.buffer} of federation.asynchronous.buffer; lower it"
+        )
+    if algorithm.renews_factors and train.optimizer_state == "keep":
+        raise ValueError(
+            f"{name} gives every client new factors in every round, and train.optimizer_state is "
+            '"keep", whose moments belong to the old ones; set it to "reset"'
+        )
+    if algorithm.expand is not None and isinstance(federation.personal, Ditto):
+        raise ValueError(
+            f"{name} changes the base model in every round, under the feet of Ditto's personal "
+            'models; take federation.personal = "finetune", or fedavg'
+        )
     if federation.asynchronous and federation.clients_per_round is not None:
         raise ValueError(
             "federation.asynchronous.concurrency says how many clients train at a time; remove "
@@ -309,6 +325,15 @@ def _explain(error: ValidationError, place: str) -> ConfigError:
                 remedy="Write it out, so that nobody mistakes this run for a private one",
             )
         return ConfigError(f"{place}: {key} is missing")
+    if fault["type"] == "union_tag_invalid":
+        known = fault["ctx"]["expected_tags"].replace("'", "")
+        seen = fault["ctx"]["tag"]
+        close = difflib.get_close_matches(seen, known.split(", "), n=1)
+        return ConfigError(
+            f"{place}: {key} is {seen!r}",
+            allowed=known,
+            remedy=f"Did you mean {close[0]}?" if close else "",
+        )
     if fault["type"] == "union_tag_not_found":
         return ConfigError(f"{place}: {key}.name is missing", remedy="Say which kind it is")
     message = fault["msg"].removeprefix("Value error, ")
@@ -330,7 +355,7 @@ def _locate(parts: Iterable[str]) -> tuple[list[str], list[str]]:
     for part in parts:
         kinds = {
             name: kind
-            for kind in get_args(inner)
+            for kind in _members(inner)
             if "name" in getattr(kind, "model_fields", {})
             for name in get_args(kind.model_fields["name"].annotation)
         }
@@ -342,6 +367,12 @@ def _locate(parts: Iterable[str]) -> tuple[list[str], list[str]]:
         fields = list(known)
         inner = known[part].annotation if part in known else None
     return names, fields
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What a union is made of, however deep it is nested."""
+    inner = get_args(annotation)
+    return [one for part in inner for one in _members(part)] if inner else [annotation]
 
 
 def _anywhere(name: str) -> list[str]:

@@ -163,3 +163,19 @@ def test_training_leaves_the_base_model_of_the_caller_alone(
     assert first.adapter_sha256 == again.adapter_sha256
     evaluated = federate(within(prepared, tmp_path / "avg"), watch=Watch())
     assert evaluated.evaluations[0].loss == first.evaluations[0].loss
+
+
+@pytest.mark.parametrize(
+    ("private", "message"),
+    [
+        (["*.lora_C.*"], r"'\*.lora_C.\*', which fits no tensor.*base_model"),
+        (["*.layers.3.*", "*.layer.2.*"], r"'\*.layer.2.\*', which fits no tensor"),
+        (["*"], "fits every tensor, so nothing would be shared"),
+    ],
+)
+def test_a_pattern_that_keeps_nothing_or_everything_is_refused(
+    tmp_path: Path, private: list[str], message: str
+) -> None:
+    """A slip in a pattern would send what was meant to stay at home."""
+    with pytest.raises(ConfigError, match=message):
+        prepare(settings(tmp_path, strategy={"name": "fedper", "private": private}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -123,3 +124,88 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path: Path) -> Non
     assert resumed["adapter_sha256"] == whole["adapter_sha256"]
     kinds = [record.kind for record in verify(ledger)[0]]
     assert kinds == ["start", "evaluation", *("round", "evaluation") * 6, "end"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["federation.strategy=scaffold", "train.optimizer=sgd", "federation.clients_per_round=5"],
+        ["federation.personal=ditto", "train.optimizer_state=keep"],
+    ],
+    ids=["scaffold", "ditto"],
+)
+def test_killed_at_random_moments_it_leaves_the_same_ledger(
+    tmp_path: Path, kind: list[str]
+) -> None:
+    """Real processes, real kills, in one folder, so that every line can be the same."""
+    changes = ["run.dir=run", "data.max_conversations=160", "data.validation_fraction=0.2"]
+    changes += ["train.steps_per_round=1", "train.max_length=96", "federation.rounds=8", *kind]
+    settings = [str(ROOT / "examples/marketplace.toml")]
+    for change in changes:
+        settings += ["--set", change]
+    whole = sotto("run", *settings, cwd=tmp_path)
+    ledger = tmp_path / "run" / "ledger.jsonl"
+    lines, rows = ledger.read_bytes(), metrics(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "whole")
+    command = [sys.executable, "-c", "from sottovoce.cli import main; main()", "run", *settings]
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(6):
+        before = ledger.stat().st_size if ledger.exists() else 0
+        with subprocess.Popen(
+            [*command, "--resume", "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as child:
+            while child.poll() is None and (not ledger.exists() or ledger.stat().st_size == before):
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, float(str(whole["seconds"])) / 3))
+            kills += child.poll() is None
+            child.kill()
+    assert kills > 1
+    resumed = sotto("run", *settings, "--resume", cwd=tmp_path)
+    assert resumed["adapter_sha256"] == whole["adapter_sha256"]
+    assert resumed["ledger_head"] == whole["ledger_head"]
+    assert ledger.read_bytes() == lines
+    assert metrics(tmp_path / "run") == rows
+    assert sotto("verify", "run", cwd=tmp_path)["complete"] is True
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    """The rows of a run's metrics, but for how long they took."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_interrupted_run_says_how_it_goes_on_and_does(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a round."""
+    settings = [
+        str(ROOT / "examples/marketplace.toml"),
+        *("--set", "data.max_conversations=160", "--set", "run.dir=run"),
+        *("--set", "train.steps_per_round=2", "--set", "federation.rounds=6"),
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from sottovoce.cli import main; main()", "run", *settings],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ledger = tmp_path / "run" / "ledger.jsonl"
+    while not ledger.exists() or ledger.read_bytes().count(b"\n") < 4:
+        assert child.poll() is None
+        time.sleep(0.002)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert out == ""
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert sotto("verify", "run", cwd=tmp_path)["complete"] is False
+    assert sotto("run", *settings, "--resume", cwd=tmp_path)["rounds"] == 6
+    assert sotto("verify", "run", cwd=tmp_path)["complete"] is True

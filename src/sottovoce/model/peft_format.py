@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from sottovoce.errors import ModelError, UsageError
+from sottovoce.errors import ModelError, SottovoceError, UsageError
 from sottovoce.model.adapters import LoraModel, factor_names
 from sottovoce.model.base import Base, LoraSettings, model_folder
 from sottovoce.model.full import FullModel
@@ -175,7 +176,13 @@ def _into_folder(folder: Path, write: Callable[[Path], None]) -> None:
         raise UsageError(f"{folder} is a file", allowed="a folder to write into")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-        write(Path(name))
+        try:
+            write(Path(name))
+        except SafetensorError as error:  # its own type for a disk that refuses
+            raise SottovoceError(
+                f"{folder} cannot be written: {error}",
+                remedy="Make room or give leave to write there; a run goes on with --resume",
+            ) from error
         written = sorted(Path(name).iterdir())
         for path in written:
             path.replace(folder / path.name)

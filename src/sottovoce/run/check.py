@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import VerificationError
+from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run.folder import RunFolder
-from sottovoce.run.ledger import GENESIS, Record, read
+from sottovoce.run.ledger import GENESIS, Record, read, unchanging
 from sottovoce.run.rounds import digest
 
 
@@ -40,36 +40,64 @@ def check_run(root: Path) -> Checked:
 
     Raises:
         ConfigError: there is no run in the folder.
+        UsageError: the run is under way.
         VerificationError: names the first record that is broken, or whose files are.
     """
-    folder = folders.find(root)
-    head, count, rounds, complete = GENESIS, 0, 0, False
+    folder = RunFolder(root)
+    if not folder.ledger.is_file():
+        folders.find(root)
+        raise ConfigError(f"{root} holds no run")
+    with unchanging(folder.ledger):
+        return _check(folder)
+
+
+def _check(folder: RunFolder) -> Checked:
+    head, rounds, complete = GENESIS, 0, False
     newest: dict[str, tuple[Record, int, str]] = {}
     last: Record | None = None
+    record: Record | None = None
     places: dict[str, int] = {}
     for record in read(folder.ledger):
-        match record.kind:
-            case "start":
-                places = _check_start(folder, record)
-            case "round":
-                _check_weights(folder, record, _field(record, "round") + 1)
-                rounds, last = rounds + 1, record
-                for name, sha in _states(record):
-                    newest[name] = (record, rounds, sha)
-            case "personal":
-                _check_personal(folder, record)
-            case "end":
-                complete = True
-        head, count = record.line_sha256, record.index + 1
-    if not count:
+        _in_its_place(record, rounds, complete)
+        try:
+            match record.kind:
+                case "start":
+                    places = _check_start(folder, record)
+                case "round":
+                    rounds, last = rounds + 1, record
+                    _check_weights(folder, record, rounds)
+                    for name, sha in _states(record):
+                        newest[name] = (record, rounds, sha)
+                case "personal":
+                    _check_personal(folder, record)
+                case "end":
+                    _check_result(folder, record)
+                    complete = True
+        except (TypeError, ValueError) as error:
+            raise _broken(record, "does not hold what its kind needs") from error
+        head = record.line_sha256
+    if record is None:
         raise VerificationError(
-            f"the ledger of {root} holds no record", remedy="Start the run again with --resume"
+            f"the ledger of {folder.root} holds no record",
+            remedy="Start the run again with --resume",
         )
     if last is not None:
         _vouched(last, folder.state(rounds), _field(last, "state_sha256"))
-    for name, (record, finished, sha) in newest.items():
-        _vouched(record, folder.client(places[name], finished), sha)
-    return Checked(count, head, rounds, complete)
+    for name, (vouching, finished, sha) in newest.items():
+        if name not in places:
+            raise _broken(vouching, f"names {name!r}, which is no client of the run")
+        _vouched(vouching, folder.client(places[name], finished), sha)
+    return Checked(record.index + 1, head, rounds, complete)
+
+
+def _in_its_place(record: Record, rounds: int, complete: bool) -> None:
+    """A run starts once, its rounds follow one another, and nothing follows its end."""
+    if (record.kind == "start") != (record.index == 0) or complete:
+        raise _broken(record, "stands where no such record belongs")
+    if record.kind == "round" and _field(record, "round") != rounds:
+        raise _broken(record, f"stands where round {rounds} belongs")
+    if record.kind == "end" and _field(record, "rounds") != rounds:
+        raise _broken(record, f"stands after {rounds} rounds")
 
 
 def _field(record: Record, name: str) -> Any:
@@ -96,6 +124,11 @@ def _check_weights(folder: RunFolder, record: Record, finished: int) -> None:
     _same(
         record, path, lambda: digest(folders.read_tensors(path)), _field(record, "weights_sha256")
     )
+
+
+def _check_result(folder: RunFolder, record: Record) -> None:
+    for name, sha in _field(record, "files_sha256").items():
+        _vouched(record, folder.adapter / name, sha)
 
 
 def _check_personal(folder: RunFolder, record: Record) -> None:

@@ -96,7 +96,6 @@ class Clients:
 
     def forget_older(self, record: Record) -> None:
         """Remove files that this record has replaced; call it when the record is on disk."""
-        self.replay(record)
         payload: Mapping[str, Any] = record.payload
         for name in payload["clients"]:
             current = self._folder.client(self._places[name], int(payload["round"]) + 1)

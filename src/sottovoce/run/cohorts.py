@@ -45,17 +45,14 @@ class Cohort:
         parts: who trains and delivers, sorted by name.
         failed: who was drawn and delivers nothing.
         time: when the last of them is done, in simulated time.
+        oldest_needed: the oldest weights, in finished rounds, that a later cohort starts from.
     """
 
     round: int
     parts: tuple[Part, ...]
     failed: tuple[str, ...]
     time: float
-
-    @property
-    def oldest(self) -> int:
-        """The oldest weights that anyone of it starts from."""
-        return min((part.version for part in self.parts), default=self.round)
+    oldest_needed: int = 0
 
 
 def devices_of(
@@ -64,7 +61,8 @@ def devices_of(
     """Which client runs on which kind of device; clients of no kind are left out.
 
     Raises:
-        ConfigError: a kind names a client that does not exist, or one that another kind names.
+        ConfigError: a kind names a client that does not exist or that has a device already, or a
+            share is nobody or more than are left.
     """
     found: dict[str, Device] = {}
     known = set(clients)
@@ -76,15 +74,28 @@ def devices_of(
                     allowed=", ".join(sorted(clients)[:12]),
                 )
             if client in found:
-                raise ConfigError(f"client {client!r} stands in two kinds of federation.devices")
+                raise ConfigError(
+                    f"federation.devices.{kind} names {client!r}, which has a device already",
+                    allowed="every client once",
+                )
             found[client] = device
     rest = [client for client in sorted(clients) if client not in found]
     order = [rest[place] for place in stream(seed, "devices").permutation(len(rest))]
-    for device in devices.values():
-        if device.share is not None:
-            count = min(round(device.share * len(clients)), len(order))
-            found.update(dict.fromkeys(order[:count], device))
-            order = order[count:]
+    begin, share = 0, 0.0
+    for kind, device in devices.items():
+        if device.share is None:
+            continue
+        # Shares are rounded at their borders, so that two halves of five clients are all five.
+        share += device.share
+        end = round(share * len(clients))
+        if not begin < end <= len(order):
+            raise ConfigError(
+                f"federation.devices.{kind}.share is {device.share:g} of {len(clients)} clients, "
+                f"and {len(order) - begin} have no device yet",
+                allowed="a share that is at least one client, and no more than are left",
+            )
+        found.update(dict.fromkeys(order[begin:end], device))
+        begin = end
     return found
 
 
@@ -148,7 +159,8 @@ def _waiting(
                 f"{federation.minimum_clients} of {len(chosen)} clients delivered",
                 remedy="Lower minimum_clients, failures or stragglers.share",
             )
-        yield Cohort(index, parts, tuple(sorted(failed - {p.client for p in parts})), time)
+        missing = failed - {part.client for part in parts}
+        yield Cohort(index, parts, tuple(sorted(missing)), time, index + 1)
 
 
 def _share(part: Part, steps: Mapping[str, int]) -> float:
@@ -212,12 +224,6 @@ def _flowing(
             f"federation.asynchronous.concurrency is {settings.concurrency}",
             allowed=f"at most {len(names)}, the clients",
         )
-    if settings.buffer > settings.concurrency:
-        raise ConfigError(
-            f"federation.asynchronous.buffer is {settings.buffer} and concurrency "
-            f"{settings.concurrency}: a buffer that no cohort fills",
-            remedy="Lower buffer, or raise concurrency",
-        )
     idle = list(names)
     under_way: list[tuple[float, int, str, int]] = []
     started = 0
@@ -247,16 +253,18 @@ def _flowing(
             else:
                 buffer[name] = Part(name, version)
                 waiting.append(name)
-            # Who has just delivered joins again after the step, so nobody is in a buffer twice.
+            # Who has just delivered joins again after the step, so nobody is in a buffer twice;
+            # and whoever takes the place of the last one starts from the weights after it.
             if name not in buffer:
                 idle.append(name)
-            if idle:
+            if idle and len(buffer) < settings.buffer:
                 start(now, index)
         idle.extend(waiting)
         while len(under_way) < settings.concurrency:
             start(now, index + 1)
         parts = tuple(buffer[name] for name in sorted(buffer))
-        yield Cohort(index, parts, tuple(sorted(set(failed))), now)
+        oldest = min((version for *_, version in under_way), default=index + 1)
+        yield Cohort(index, parts, tuple(sorted(set(failed) - buffer.keys())), now, oldest)
 
 
 def staleness_scale(staleness: int, exponent: float) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +66,34 @@ class RunFolder:
         return self.root / "rounds" / f"{finished:05d}.safetensors"
 
 
-def create(root: Path) -> RunFolder:
-    """Make a fresh run folder.
+def create(root: Path, *, resume: bool = False) -> RunFolder:
+    """Make a fresh run folder, or open one to go on in.
 
     Raises:
-        ConfigError: it holds a run already, or it cannot be made.
+        ConfigError: it holds a run already and nobody wants to go on with it, or it cannot be made.
+        VerificationError: it holds rounds of a run whose ledger is gone.
     """
     folder = RunFolder(root)
-    if folder.ledger.exists():
-        raise ConfigError(
-            f"{root} holds a run already",
-            remedy="Go on with --resume, or choose another folder with --set run.dir=DIR",
-        )
+    if folder.ledger.exists() and not resume:
+        raise holds_a_run(root)
+    if folder.weights(1).is_file() and not _has_records(folder):
+        raise _gone(folder.ledger)
     try:
         (root / "rounds").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"the run folder {root} cannot be made: {error.strerror}") from error
+        raise ConfigError(
+            f"the run folder {root} cannot be made: {error.strerror}",
+            remedy="Make room or give leave to write there, or choose another run.dir",
+        ) from error
     return folder
+
+
+def holds_a_run(root: Path) -> ConfigError:
+    """The error of starting where a run has begun."""
+    return ConfigError(
+        f"{root} holds a run already",
+        remedy="Go on with --resume, or choose another folder with --set run.dir=DIR",
+    )
 
 
 def find(root: Path) -> RunFolder:
@@ -89,13 +101,55 @@ def find(root: Path) -> RunFolder:
 
     Raises:
         ConfigError: there is no run in it.
+        VerificationError: there is one, and its configuration or its ledger is gone.
     """
     folder = RunFolder(root)
-    if not folder.ledger.is_file() or not folder.config.is_file():
+    if _has_records(folder) and not folder.config.is_file():
+        raise _gone(folder.config)
+    if not _has_records(folder) and folder.weights(1).is_file():
+        raise _gone(folder.ledger)
+    if not _has_records(folder):
         raise ConfigError(
             f"{root} holds no run", allowed="a folder that sotto run or sotto demo made"
         )
     return folder
+
+
+def _has_records(folder: RunFolder) -> bool:
+    return folder.ledger.is_file() and folder.ledger.stat().st_size > 0
+
+
+def _gone(path: Path) -> VerificationError:
+    return VerificationError(
+        f"{path} is missing, and other files of the run are there",
+        remedy="Restore it from a copy, or start the run again in another run.dir",
+    )
+
+
+@contextmanager
+def on_disk(root: Path) -> Iterator[None]:
+    """A context in which a disk that refuses is an error that says how to go on.
+
+    Raises:
+        SottovoceError: instead of any ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, (str, Path)) else root
+        raise SottovoceError(
+            f"{place} cannot be read or written: {error.strerror}",
+            remedy="Make room or give leave to write there; a run goes on with --resume",
+        ) from error
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a folder, by name."""
+    return {
+        path.name: sha256(read_bytes(path)).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -106,7 +160,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             _write_all(descriptor, data)
@@ -121,6 +175,27 @@ def write_bytes(path: Path, data: bytes) -> None:
             f"{path} cannot be written: {error.strerror}",
             remedy="Make room or give leave to write there; a run goes on with --resume",
         ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what it lies in, their names durable."""
+    missing = [level for level in (folder, *folder.parents) if not level.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for level in missing:
+        sync_folder(level.parent)
+
+
+def sync_files(folder: Path) -> None:
+    """Have every file of a folder on disk before returning, whoever wrote it."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -222,8 +297,17 @@ def mend(folder: RunFolder, evaluated: int) -> None:
         return
     rows: dict[tuple[str, int], bytes] = {}
     for line in folder.metrics.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            row = json.loads(line)
-            if row["round"] <= evaluated:
-                rows.setdefault((row.get("arm", ""), row["round"]), line)
+        row = _metrics_row(line)
+        if row is not None and row["round"] <= evaluated:
+            rows.setdefault((row.get("arm", ""), row["round"]), line)
     write_bytes(folder.metrics, b"".join(rows.values()))
+
+
+def _metrics_row(line: bytes) -> dict[str, Any] | None:
+    """One row of the metrics; None for a line that a kill or a full disk cut short."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    whole = line.endswith(b"\n") and isinstance(row, dict) and isinstance(row.get("round"), int)
+    return row if whole else None

@@ -84,9 +84,9 @@ def require_same_start(prepared: Prepared, folder: RunFolder, record: Record) ->
     Raises:
         VerificationError: with what differs, and both values.
     """
-    began = record.payload
+    began = dict(_leaves(record.payload))
     now = facts(prepared, folder, str(began.get("weights_sha256")))
-    for name, value in now.items():
+    for name, value in _leaves(now):
         if began.get(name) != value:
             raise VerificationError(
                 f"{name} is {value!r}, and the run was started with {began.get(name)!r}",

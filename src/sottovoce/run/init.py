@@ -37,7 +37,8 @@ epochs_per_round = 1.0
 
 [federation]
 rounds = 4
-strategy = "fedavg"
+strategy = "fedavg"               # or "fedprox", "scaffold", "ffa", ...: docs/algorithms.md
+# personal = "finetune"           # and every party gets a model of its own
 
 [privacy]
 unit = "none"                     # has no default: this version gives no differential privacy

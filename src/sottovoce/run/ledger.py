@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -88,7 +88,9 @@ def read(path: Path) -> Iterator[Record]:
             previous = GENESIS
             for index, line in enumerate(file):
                 if not line.endswith(b"\n"):
-                    raise _broken(index, "does not end", "Open the run again to drop it")
+                    raise _broken(
+                        index, "does not end", "Go on with sotto run --resume, which drops it"
+                    )
                 record = _checked(line, index, previous)
                 previous = record.line_sha256
                 yield record
@@ -112,6 +114,31 @@ def verify(path: Path) -> tuple[tuple[Record, ...], str]:
     """
     records = tuple(read(path))
     return records, records[-1].line_sha256 if records else GENESIS
+
+
+@contextmanager
+def unchanging(path: Path) -> Iterator[None]:
+    """A context in which nobody writes to a ledger; many may read it at once.
+
+    Raises:
+        UsageError: a run is writing to it.
+        VerificationError: it cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as problem:
+        raise VerificationError(
+            f"the ledger {path.name} cannot be read: {problem.strerror}"
+        ) from problem
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as problem:
+            raise UsageError(
+                f"the run of {path} is under way",
+                remedy="Wait until it has ended, or interrupt it",
+            ) from problem
+        yield
 
 
 class Ledger:

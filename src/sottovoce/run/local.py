@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -44,8 +45,11 @@ class _Run:
     clients: Clients
     devices: Mapping[str, Device] = field(init=False)
     cohorts: Iterator[Cohort] = field(init=False)
+    vouched: dict[int, str] = field(default_factory=dict)
     tokens: int = 0
+    tokens_before: int = 0
     evaluated: int = -1
+    personal: bool = False
     ended: bool = False
     bytes_up: int = 0
 
@@ -55,13 +59,25 @@ class _Run:
         steps = planned_steps(self.prepared, self.devices)
         self.cohorts = cohorts(config.federation, steps, self.devices, config.seed)
         for _ in range(self.server.round):
-            next(self.cohorts)
+            self.forget(next(self.cohorts))
+
+    def forget(self, cohort: Cohort) -> None:
+        """Let go of what no later cohort starts from."""
+        for finished in [f for f in self.vouched if f < cohort.oldest_needed]:
+            del self.vouched[finished]
 
     def history(self, finished: int) -> Tensors:
-        """The shared weights after so many rounds."""
+        """The shared weights after so many rounds, as the ledger vouches for them."""
         if finished == self.server.round:
             return self.server.weights
-        return folders.read_tensors(self.folder.weights(finished))
+        path = self.folder.weights(finished)
+        tensors = folders.read_tensors(path)
+        if digest(tensors) != self.vouched[finished]:
+            raise VerificationError(
+                f"{path} is not what the ledger says, and a client under way started from it",
+                remedy="Restore it from a copy, or start the run again",
+            )
+        return tensors
 
 
 @dataclass(frozen=True)
@@ -130,10 +146,8 @@ def federate(
     """
     config = prepared.config
     root = Path(config.run.dir)
-    begun = resume and _has_begun(RunFolder(root))
-    run = _resume(prepared, root) if begun else _start(prepared, root)
     seconds = 0.0
-    with run.ledger:
+    with folders.on_disk(root), _open(prepared, root, resume) as run:
         if run.evaluated < run.server.round and (
             run.server.round == 0 or is_evaluated(prepared, run.server.round)
         ):
@@ -149,32 +163,31 @@ def federate(
         return _outcome(run, seconds)
 
 
-def _has_begun(folder: RunFolder) -> bool:
-    """Whether there is anything to resume; a run killed before its first record has left nothing."""
-    if not folder.ledger.exists():
-        return False
+@contextmanager
+def _open(prepared: Prepared, root: Path, resume: bool) -> Iterator[_Run]:
+    """A run whose folder nobody else can touch: the lock comes before everything else.
+
+    A run killed before its first record has left nothing to resume; it starts again.
+    """
+    folder = folders.create(root, resume=resume)
     with Ledger.open(folder.ledger) as ledger:
-        begun = ledger.count > 0
-    if not begun:
-        folder.ledger.unlink()
-    return begun
+        if ledger.count and not resume:
+            raise folders.holds_a_run(root)
+        begin = _resume if ledger.count else _start
+        yield begin(prepared, folder, ledger)
 
 
-def _start(prepared: Prepared, root: Path) -> _Run:
+def _start(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     config, layout = prepared.config, prepared.model.layout
-    folder = folders.create(root)
     folders.write_bytes(folder.config, write_config(config))
     first = unflatten(prepared.model.initial(config.seed), layout)
     server = config.federation.strategy.algorithm.first(first)
-    ledger = Ledger.open(folder.ledger)
-    try:
-        tensors = model_tensors(server)
-        folders.write_tensors(folder.weights(0), tensors)
-        ledger.append("start", facts(prepared, folder, digest(tensors)))
-        return _Run(prepared, folder, ledger, server, _no_clients(prepared, folder))
-    except BaseException:
-        ledger.close()
-        raise
+    tensors = model_tensors(server)
+    folders.write_tensors(folder.weights(0), tensors)
+    first_sha256 = digest(tensors)
+    ledger.append("start", facts(prepared, folder, first_sha256))
+    clients = _no_clients(prepared, folder)
+    return _Run(prepared, folder, ledger, server, clients, vouched={0: first_sha256})
 
 
 def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
@@ -184,10 +197,11 @@ def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
 def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     """Play a round and make it durable: files first, then the line that vouches for them."""
     before = run.server.round
+    cohort = next(run.cohorts)
     played = play_round(
         run.prepared,
         run.server,
-        next(run.cohorts),
+        cohort,
         devices=run.devices,
         memory=run.clients.read,
         history=run.history,
@@ -211,8 +225,16 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
             "state_sha256": sha256(state).hexdigest(),
         },
     )
-    run.folder.state(before).unlink(missing_ok=True)
-    run.clients.forget_older(record)
+    run.clients.replay(record)
+    _tidy(run.folder, run.clients, record)
+    run.vouched[before + 1] = played.record.weights_sha256
+    run.forget(cohort)
+
+
+def _tidy(folder: RunFolder, clients: Clients, record: Record) -> None:
+    """Remove what a round has replaced, once its record is on disk; resuming does it again."""
+    folder.state(int(_field(record, "round"))).unlink(missing_ok=True)
+    clients.forget_older(record)
 
 
 def _bytes(tensors: Tensors) -> int:
@@ -245,7 +267,7 @@ def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
     line = {
         "round": evaluation.round,
         "loss": evaluation.mean,
-        "tokens": run.tokens,
+        "tokens": run.tokens_before + run.tokens,
         "seconds": round(seconds, 3),
     }
     folders.append_metrics(run.folder, line)
@@ -263,34 +285,38 @@ def _memory(server: ServerState) -> dict[str, NDArray[Any]]:
     }
 
 
-def _resume(prepared: Prepared, root: Path) -> _Run:
+def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     """Read a run back from its folder, checking every file against the ledger."""
-    folder = folders.find(root)
+    folders.find(folder.root)
     require_same_config(prepared, folder)
-    ledger = Ledger.open(folder.ledger)
-    try:
-        clients = _no_clients(prepared, folder)
-        last: Record | None = None
-        evaluated, ended = -1, False
-        for record in read(folder.ledger):
-            match record.kind:
-                case "start":
-                    require_same_start(prepared, folder, record)
-                case "round":
-                    clients.replay(record)
-                    last = record
-                case "evaluation":
-                    evaluated = int(_field(record, "round"))
-                case "end":
-                    ended = True
-        folders.mend(folder, evaluated)
-        server = _read_server(prepared, folder, last)
-        run = _Run(prepared, folder, ledger, server, clients)
-        run.evaluated, run.ended = evaluated, ended
-        run.bytes_up = int(_field(last, "bytes_up")) if last else 0
-    except BaseException:
-        ledger.close()
-        raise
+    clients = _no_clients(prepared, folder)
+    last: Record | None = None
+    vouched: dict[int, str] = {}
+    evaluated, tokens, personal, ended = -1, 0, False, False
+    for record in read(folder.ledger):
+        match record.kind:
+            case "start":
+                require_same_start(prepared, folder, record)
+                vouched[0] = str(_field(record, "weights_sha256"))
+            case "round":
+                clients.replay(record)
+                vouched[int(_field(record, "round")) + 1] = str(_field(record, "weights_sha256"))
+                tokens += sum(_field(record, "tokens"))
+                last = record
+            case "evaluation":
+                evaluated = int(_field(record, "round"))
+            case "personal":
+                personal = True
+            case "end":
+                ended = True
+    server = _read_server(prepared, folder, vouched[0], last)
+    folders.mend(folder, evaluated)
+    if last is not None:
+        _tidy(folder, clients, last)
+    run = _Run(prepared, folder, ledger, server, clients, vouched=vouched)
+    run.evaluated, run.personal, run.ended = evaluated, personal, ended
+    run.tokens_before = tokens
+    run.bytes_up = int(_field(last, "bytes_up")) if last else 0
     return run
 
 
@@ -298,7 +324,9 @@ def _field(record: Record, name: str) -> Any:
     return record.payload[name]
 
 
-def _read_server(prepared: Prepared, folder: RunFolder, last: Record | None) -> ServerState:
+def _read_server(
+    prepared: Prepared, folder: RunFolder, first: str, last: Record | None
+) -> ServerState:
     """The server's state after the last round in the ledger."""
     algorithm, layout = prepared.config.federation.strategy.algorithm, prepared.model.layout
     finished = int(_field(last, "round")) + 1 if last else 0
@@ -307,14 +335,13 @@ def _read_server(prepared: Prepared, folder: RunFolder, last: Record | None) -> 
     layout.check(weights)
     residual = {name: value for name, value in model.items() if name not in layout.shapes}
     if last is None:
+        if digest(model) != first:
+            raise _not_in_ledger(folder, finished)
         return algorithm.first(weights)
     data = folders.read_bytes(folder.state(finished))
     seen = (digest(model), sha256(data).hexdigest())
     if seen != (_field(last, "weights_sha256"), _field(last, "state_sha256")):
-        raise VerificationError(
-            f"the files of round {finished} in {folder.root} are not those in the ledger",
-            remedy="Restore them from a copy, or start the run again",
-        )
+        raise _not_in_ledger(folder, finished)
     moments: dict[str, dict[str, NDArray[Any]]] = {}
     for key, value in folders.parse_tensors(data, folder.state(finished)).items():
         kind, _, name = key.partition("/")
@@ -322,15 +349,27 @@ def _read_server(prepared: Prepared, folder: RunFolder, last: Record | None) -> 
     return ServerState(weights, moments, finished, residual)
 
 
+def _not_in_ledger(folder: RunFolder, finished: int) -> VerificationError:
+    return VerificationError(
+        f"the files of round {finished} in {folder.root} are not those in the ledger",
+        remedy="Restore them from a copy, or start the run again",
+    )
+
+
 def _finish(run: _Run, watch: Watch) -> None:
     """Write the result in the form that others read, and close the ledger's story."""
-    if has_own_models(run.prepared):
+    if has_own_models(run.prepared) and not run.personal:
         report = personalise(run.prepared, run.server, run.clients, run.folder, watch)
         run.ledger.append("personal", report)
     write_result(run.prepared, run.server, run.folder.adapter)
+    folders.sync_files(run.folder.adapter)
     run.ledger.append(
         "end",
-        {"rounds": run.server.round, "adapter_sha256": digest(model_tensors(run.server))},
+        {
+            "rounds": run.server.round,
+            "adapter_sha256": digest(model_tensors(run.server)),
+            "files_sha256": folders.file_digests(run.folder.adapter),
+        },
     )
 
 

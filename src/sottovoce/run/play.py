@@ -224,6 +224,10 @@ def _finish(
     config = prepared.config
     trained = {n: v for n, v in update.tensors.items() if algorithm.trains(n, server.round)}
     change = {name: value for name, value in trained.items() if not algorithm.private(name)}
+    staleness = server.round - member.part.version
+    if staleness and config.federation.asynchronous is not None:
+        exponent = config.federation.asynchronous.staleness_exponent
+        change = scale(change, staleness_scale(staleness, exponent))
     planned = member.client.planned(config.train)
     rates = [rate_of(config.train, where, planned, step) for step in range(update.steps)]
     work = Work(tuple(rates), config.train.momentum)
@@ -231,10 +235,6 @@ def _finish(
     private = {n: member.start[n] + v for n, v in trained.items() if algorithm.private(n)}
     if private:
         own = {**own, "private": private}
-    staleness = server.round - member.part.version
-    if staleness and config.federation.asynchronous is not None:
-        exponent = config.federation.asynchronous.staleness_exponent
-        sent = scale(sent, staleness_scale(staleness, exponent))
     counts = {"examples": update.examples, "targets": update.targets, "uniform": 1}
     weight = counts[config.federation.weighting]
     update = replace(update, tensors=sent, weight=weight, rank=member.rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,6 +30,7 @@ from sottovoce.run.cohorts import devices_of
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
+from sottovoce.update import Layout
 
 PER_SHOP = 320
 """Conversations of each shop of the generated marketplace: one per customer."""
@@ -126,6 +128,7 @@ def prepare(config: Config) -> Prepared:
     least = config.federation.minimum_clients
     if least > (most := wanted or len(parties)):
         raise ConfigError(f"federation.minimum_clients is {least}", allowed=f"at most {most}")
+    _require_something_shared(config, model.layout)
     devices_of(config.federation.devices, [party.name for party in parties], config.seed)
     return Prepared(config, parties, model, tokenizer, table)
 
@@ -224,6 +227,23 @@ def _require_fitting_lengths(config: Config, model_config: object) -> None:
         raise ConfigError(
             f"train.max_length is {config.train.max_length}",
             allowed=f"at most {limit}, the positions that {config.model.path} has",
+        )
+
+
+def _require_something_shared(config: Config, layout: Layout) -> None:
+    """A pattern that fits no tensor is a slip that would send what was meant to stay."""
+    strategy = config.federation.strategy
+    names = list(layout.shapes)
+    for pattern in getattr(strategy, "private", ()):
+        if not fnmatch.filter(names, pattern):
+            raise ConfigError(
+                f"federation.strategy.private has {pattern!r}, which fits no tensor",
+                allowed=f"patterns over names such as {names[0]}",
+            )
+    if all(map(strategy.algorithm.private, names)):
+        raise ConfigError(
+            "federation.strategy.private fits every tensor, so nothing would be shared",
+            remedy="Name fewer tensors",
         )
 
 

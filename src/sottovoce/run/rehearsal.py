@@ -30,8 +30,7 @@ def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, P
     devices = devices_in(prepared)
     steps = planned_steps(prepared, devices)
     versions: dict[int, Tensors] = {}
-    drawn = list(cohorts(config.federation, steps, devices, config.seed))
-    for place, cohort in enumerate(drawn):
+    for cohort in cohorts(config.federation, steps, devices, config.seed):
         versions[server.round] = server.weights
         played = play_round(
             prepared,
@@ -45,9 +44,7 @@ def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, P
         yield server, played
         clients.update(played.clients)
         server = played.server
-        # Only weights that a later cohort still starts from are kept.
-        oldest = min((later.oldest for later in drawn[place + 1 :]), default=server.round)
-        versions = {version: w for version, w in versions.items() if version >= oldest}
+        versions = {v: w for v, w in versions.items() if v >= cohort.oldest_needed}
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ def round_step(
             )
         facts[update.client] = _facts(update)
         layout.check(update.tensors)
+        _require_held(update)
         read = update.tensors
         if algorithm.expand is not None:
             read = algorithm.expand(state, _finite(update))
@@ -157,6 +158,18 @@ def round_step(
     mean = decode(total.tensors, total.weight, held=held.weights())
     after = algorithm.step(state, Mean(mean, len(facts) / (population or len(facts))))
     return after, _record(state.round, facts, mean, after)
+
+
+def _require_held(update: Update) -> None:
+    """Refuse entries beyond a client's rank: they would count in the sum and not in its weight."""
+    if update.rank is None:
+        return
+    for name, value in update.tensors.items():
+        if np.where(factors.held(name, value.shape, update.rank), 0, value).any():
+            raise VerificationError(
+                f"client {update.client!r} has rank {update.rank} and sends more of {name!r}",
+                allowed="zeros beyond its rank",
+            )
 
 
 class _Held:

@@ -36,8 +36,8 @@ Own = Mapping[str, Tensors]
 Adjust = Callable[[Any, Any, Any], Any]
 """The rule of a local step: (gradient, weights, anchor) to gradient.
 
-The four are arrays of one shape ``[C, D]``, one row per client, of one kind: float32 of NumPy or
-torch. It uses operators only, so that it runs on both.
+All are arrays of one shape ``[C, D]``, one row per client, and of one kind, of NumPy or torch. It
+uses operators only, so that it runs on both.
 """
 
 Weighting = Literal["examples", "targets", "uniform"]
@@ -139,6 +139,8 @@ class Algorithm:
         needs_lora: whether it is about the factors of an adapter.
         any_rank: whether clients may hold adapters of lower rank.
         joins_late: whether an update to older weights may join.
+        renews_factors: whether the server replaces the factors, so that a client's optimizer
+            memory of them has no meaning in the next round.
     """
 
     step: Callable[[ServerState, Mean], ServerState]
@@ -156,6 +158,7 @@ class Algorithm:
     needs_lora: bool = False
     any_rank: bool = True
     joins_late: bool = True
+    renews_factors: bool = False
 
     @property
     def needs_only_sums(self) -> bool:

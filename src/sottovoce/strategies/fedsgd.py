@@ -29,8 +29,8 @@ class FedSGD(BaseModel, frozen=True, extra="forbid"):
         server: what the server does with the mean of -η·g_k.
 
     Guarantees:
-        - with the default server and all clients taking part, a round is one step of gradient
-          descent on the union of their examples, to rounding.
+        - with the default server and weights, and all clients taking part, a round is one step of
+          gradient descent on the union of their examples, to rounding.
     """
 
     name: Literal["fedsgd"] = "fedsgd"

@@ -32,20 +32,25 @@ def orthonormal(a: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
     Args:
         a: ``[r, d_in]``.
         b: ``[d_out, r]``; where it is zero both are returned as they are.
+
+    Edge cases: no more than d_in rows can be orthonormal; where r is larger, the others are zero.
     """
     if not b.any():
         return a, b
     left, inner_left = np.linalg.qr(b.astype(np.float64))
     right, inner_right = np.linalg.qr(a.T.astype(np.float64))
     u, s, vt = np.linalg.svd(inner_left @ inner_right.T)
-    return np.asarray(vt @ right.T, np.float32), np.asarray(left @ (u * s), np.float32)
+    turned_a, turned_b = np.zeros_like(a), np.zeros_like(b)
+    turned_a[: len(vt)] = vt @ right.T
+    turned_b[:, : len(s)] = left @ (u[:, : len(s)] * s)
+    return turned_a, turned_b
 
 
 class FedSVD(BaseModel, frozen=True, extra="forbid"):
     """Federated averaging of B with an A that the server keeps orthonormal.
 
     Guarantees:
-        - after every round A·Aᵀ is the identity, once B is not zero;
+        - after every round A·Aᵀ is the identity, once B is not zero and where r is at most d_in;
         - the new product is the mean of the clients' products, to rounding.
 
     Raises:
@@ -66,4 +71,11 @@ class FedSVD(BaseModel, frozen=True, extra="forbid"):
                 turned[a], turned[b] = orthonormal(after.weights[a], after.weights[b])
             return replace(after, weights={**after.weights, **turned})
 
-        return Algorithm(trains=is_b, step=step, needs_lora=True, any_rank=False, joins_late=False)
+        return Algorithm(
+            trains=is_b,
+            step=step,
+            needs_lora=True,
+            any_rank=False,
+            joins_late=False,
+            renews_factors=True,
+        )

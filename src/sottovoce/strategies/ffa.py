@@ -24,7 +24,7 @@ class FFA(BaseModel, frozen=True, extra="forbid"):
 
     Guarantees:
         - A never changes, and is never sent;
-        - the new product is the mean of the clients' products, to rounding.
+        - with equal ranks, the new product is the mean of the clients' products, to rounding.
     """
 
     name: Literal["ffa"] = "ffa"

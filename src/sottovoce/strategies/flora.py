@@ -13,6 +13,7 @@ must see each client's factors, so it cannot work on masked sums; and everybody'
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from math import sqrt
 from typing import Literal
 
@@ -29,16 +30,12 @@ from sottovoce.update import Tensors
 class FLoRA(BaseModel, frozen=True, extra="forbid"):
     """Exact stacking of adapters, merged into the base model after every round.
 
-    Args:
-        seed: of the fresh factors.
-
     Guarantees:
         - the residual grows by the mean of the clients' B_k·A_k, to rounding;
         - after every round B is zero, and A is a new draw that server and clients know.
     """
 
     name: Literal["flora"] = "flora"
-    seed: int = 0
 
     @property
     def algorithm(self) -> Algorithm:
@@ -58,9 +55,19 @@ class FLoRA(BaseModel, frozen=True, extra="forbid"):
                 residual[name] = np.asarray(state.residual[name] + merged, np.float32)
                 shape = state.weights[a].shape
                 bound = 1 / sqrt(shape[1])
-                draw = stream(self.seed, "flora", a, state.round).uniform(-bound, bound, shape)
+                # Named by the factor that it replaces, the draw is another in a run with another
+                # seed, and everyone who holds the old factor can make the new one.
+                old = sha256(state.weights[a].tobytes()).hexdigest()
+                draw = stream(0, "flora", a, state.round, old).uniform(-bound, bound, shape)
                 fresh[a] = draw.astype(np.float32)
                 fresh[b] = np.zeros_like(state.weights[b])
             return replace(state, weights=fresh, residual=residual, round=state.round + 1)
 
-        return Algorithm(init=init, expand=expand, step=step, needs_lora=True, joins_late=False)
+        return Algorithm(
+            init=init,
+            expand=expand,
+            step=step,
+            needs_lora=True,
+            joins_late=False,
+            renews_factors=True,
+        )

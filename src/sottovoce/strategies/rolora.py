@@ -27,7 +27,7 @@ class RoLoRA(BaseModel, frozen=True, extra="forbid"):
 
     Guarantees:
         - in every round one factor stays, for all clients and the server alike;
-        - the new product is the mean of the clients' products, to rounding.
+        - with equal ranks, the new product is the mean of the clients' products, to rounding.
     """
 
     name: Literal["rolora"] = "rolora"

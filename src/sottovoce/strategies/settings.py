@@ -100,6 +100,15 @@ class Asynchronous(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     staleness_exponent: float = Field(0.5, ge=0)
     jitter: float = Field(0.3, ge=0)
 
+    @model_validator(mode="after")
+    def _fills(self) -> Asynchronous:
+        if self.buffer > self.concurrency:
+            raise ValueError(
+                f"buffer is {self.buffer} and concurrency {self.concurrency}, so the buffer would "
+                "never fill; lower buffer, or raise concurrency"
+            )
+        return self
+
 
 class FederationSettings(BaseModel, frozen=True, extra="forbid"):
     """Who trains together and how; the section ``[federation]``.
@@ -161,6 +170,10 @@ def with_fixed_settings(tree: dict[str, Any]) -> dict[str, Any]:
         ValueError: the tree asks for something else.
     """
     federation, train = tree.get("federation"), tree.get("train", {})
+    if isinstance(federation, FederationSettings):
+        federation = {"strategy": federation.strategy}
+    if isinstance(train, BaseModel):
+        train = train.model_dump(exclude_unset=True)
     if not isinstance(federation, dict) or not isinstance(train, dict):
         return tree
     try:
