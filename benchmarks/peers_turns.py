@@ -68,14 +68,21 @@ class Turns:
         self._speaks = speaks
         self._ended = 0
         self._begun = 0.0
+        self._script = os.getppid()
 
     def wait(self) -> None:
-        """Sleep until the next round may begin; after the last one, go on at once."""
+        """Sleep until the next round may begin; after the last one, go on at once.
+
+        Raises:
+            RuntimeError: the script was killed, so no round will ever begin.
+        """
         if self._ended == self._task.rounds:
             return
         if self._speaks and not self._ended:
             _write(self._folder / "ready", "")
         while not (self._folder / f"begin-{self._ended}").exists():
+            if os.getppid() != self._script:
+                raise RuntimeError("the script that this process belongs to has gone")
             time.sleep(POLL)
         self._begun = time.perf_counter()
 
