@@ -7,7 +7,7 @@ All three train the same adapter on the same frozen model from the same weights,
 batches in the same order and AdamW without memory of the last round, and average by examples. One
 common function scores the three final adapters: where they differ by more than 1 % of how far the
 loss fell, the systems did not do the same work. The systems are launched side by side and take
-turns, round by round; while one runs, the others sleep. The first round of a launch does not
+turns, round by round; while one runs, the others are suspended. The first round of a launch does not
 count. Run it on a machine that does nothing else.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import sys
@@ -248,6 +249,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "run `make bench-peers`, which sets up an environment with the peers."
         )
         return 2
+    # A terminated script must not leave suspended systems behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     torch.set_num_threads(options.cores)
     rounds = {"short": 6, "long": 6} if options.quick else {"short": 13, "long": 9}
     plan = Plan(

@@ -1,7 +1,8 @@
 """Rounds that take turns between systems: what one is told, when it may go, how long it took.
 
 A system runs in processes of its own. They meet the script in a folder: it allows a round by a
-file, and finds there what the round took. In between a system sleeps.
+file, and finds there what the round took. In between a system is suspended with all that it started:
+sleeping runtimes look around ten times a second, and a pass on all cores waits for each such look.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -134,6 +136,7 @@ class Running:
         self.name = name
         self._folder = Path(task.folder)
         self._said = said
+        self._suspended: list[psutil.Process] = []
         begun = time.perf_counter()
         self._processes = [
             subprocess.Popen(
@@ -143,19 +146,43 @@ class Running:
         ]
         try:
             self._await("ready")
-            self.round(0)
+            self._round(0)
         except BaseException:
             self.close()
             raise
         self.startup = time.perf_counter() - begun
+        self._suspend()
 
     def round(self, index: int) -> float:
         """Let one round run; its seconds."""
+        self._resume()
+        seconds = self._round(index)
+        self._suspend()
+        return seconds
+
+    def _round(self, index: int) -> float:
         (self._folder / f"begin-{index}").touch()
         return float(self._await(f"seconds-{index}"))
 
+    def _suspend(self) -> None:
+        """Stop every process of the system where it stands."""
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                tree = psutil.Process(process.pid)
+                self._suspended += [tree, *tree.children(recursive=True)]
+        for one in self._suspended:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+
+    def _resume(self) -> None:
+        """Let them go on, those first that were stopped last."""
+        while self._suspended:
+            with suppress(psutil.NoSuchProcess):
+                self._suspended.pop().resume()
+
     def finish(self) -> Tensors:
         """Wait for the processes to end; the final adapter."""
+        self._resume()
         for process in self._processes:
             process.wait()
         self._require_health()
@@ -164,6 +191,7 @@ class Running:
 
     def close(self) -> None:
         """End what still runs, and nothing else."""
+        self._resume()
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
@@ -185,7 +213,7 @@ class Running:
 
 
 def await_calm(patience: float) -> tuple[float, float]:
-    """Wait until hardly anything else runs; between rounds all systems sleep, so it is others.
+    """Wait until hardly anything else runs; between rounds all systems are stopped.
 
     Args:
         patience: seconds after which the round begins all the same.
