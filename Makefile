@@ -11,16 +11,18 @@ endif
 VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
 EXTRAS := hub,parquet,quantised,test
 BIN := .venv/bin
+PEERS := .venv-peers/bin
 
 # The stamp says: for this Python version, everything that is pinned is installed. It is removed
 # before an installation begins and written after it ended, so an interrupted one never counts.
 STAMP := .venv/.installed-$(VERSION)
+PEERS_STAMP := .venv-peers/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test slow constraints clean
+.PHONY: help venv demo check test slow bench-peers constraints clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 venv: $(STAMP) ## set up .venv with every extra, all versions pinned
 	@echo ".venv is ready: Python $(VERSION)"
@@ -41,11 +43,14 @@ test: $(STAMP) ## run the tests that take seconds
 slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/pytest tests -m slow
 
+bench-peers: $(PEERS_STAMP) ## time a round against Flower and pfl-research, in .venv-peers
+	$(PEERS)/python benchmarks/peers.py --json
+
 constraints: $(STAMP) ## resolve all dependencies afresh and write constraints.txt
 	$(BIN)/python scripts/pin_dependencies.py
 
-clean: ## remove .venv and everything that can be made again
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove both environments and everything that can be made again
+	rm -rf .venv .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): pyproject.toml constraints.txt
@@ -56,4 +61,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages; the first time takes a minute or two"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+# The peers hold other versions of some packages than the project's own environment does.
+$(PEERS_STAMP): pyproject.toml benchmarks/peers-requirements.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "pfl-research needs Python 3.11 or 3.12. Name one: make bench-peers PYTHON=python3.12" >&2; exit 2; }
+	@if test -f $@; then rm -f $@; else echo "Making .venv-peers with Python $(VERSION)"; $(PYTHON) -m venv --clear .venv-peers; fi
+	@echo "Installing Flower, pfl-research and the project; the first time takes some minutes"
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers-requirements.txt
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c benchmarks/peers-requirements.txt --no-build-isolation -e .
 	@touch $@

@@ -76,8 +76,8 @@ def test_every_option_shown_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_make_target_named_exists(name: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", read(name), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", read(name), flags=re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
 
 

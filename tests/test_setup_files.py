@@ -66,8 +66,8 @@ def test_ci_runs_the_two_commands_and_stops_at_the_first_failure() -> None:
 
 def test_make_without_a_target_lists_the_targets() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    named = set(re.findall(r"make ([a-z]+)", done.stdout))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", done.stdout))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert named == targets
 
 
