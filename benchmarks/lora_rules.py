@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.01, 0.02])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.02])
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()

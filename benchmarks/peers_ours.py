@@ -27,8 +27,8 @@ def run(task: Task) -> None:
         batch_size=setting.batch,
         optimizer_state="reset",
     )
-    strategy = FedAvg()
-    server = strategy.init(initial_adapter(setting))
+    averaging = FedAvg().algorithm
+    server = averaging.first(initial_adapter(setting))
     clients = draw_clients(setting)
     states = {client.name: ClientState() for client in clients}
     turns = Turns(task)
@@ -42,9 +42,8 @@ def run(task: Task) -> None:
             dict.fromkeys(states, shared),
             recipe,
             Round(index, task.rounds, SEED),
-            adjust=strategy.adjust,
         )
-        server, _ = round_step(strategy, server, [update for update, _ in trained])
+        server, _ = round_step(averaging, server, [update for update, _ in trained])
         states = {update.client: state for update, state in trained}
         turns.end()
     turns.finish(server.weights)

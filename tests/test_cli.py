@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +186,34 @@ def test_an_interruption_says_what_is_left(sotto: Sotto, monkeypatch: pytest.Mon
     assert (code, out) == (130, "")
     assert "--resume" in err
     assert "Traceback" not in err
+
+
+def test_personal_models_are_shown_talked_to_exported_and_verified(
+    sotto: Sotto, tmp_path: Path
+) -> None:
+    run = str(tmp_path / "run")
+    few = ["--set", "federation.rounds=1", "--set", f"run.dir={run}"]
+    code, out, err = sotto(
+        "run", str(MARKETPLACE), *SMALL, *few, "--set", "federation.strategy=fedsa"
+    )
+    assert code == 0, err
+    assert "each client's own model" in out
+    assert "8 of 8 clients gain" in out
+    name = re.search(rf"next: sotto chat {re.escape(run)} --client (.+)", out)
+    assert name is not None
+    client = name.group(1).strip("'")
+    code, out, err = sotto("export", run, str(tmp_path / "own"), "--client", client, "--json")
+    assert code == 0, err
+    assert "adapter_model.safetensors" in json.loads(out)["files"]
+    code, out, err = sotto("chat", run, "--client", client, "--once", "Hello", "--json")
+    assert code == 0, err
+    assert json.loads(out)["answer"]
+    code, out, err = sotto("export", run, str(tmp_path / "x"), "--client", "nobody")
+    assert code == 2
+    assert client in err
+    code, out, err = sotto("verify", run, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["ok"] is True
+    assert facts["records"] == 6
+    assert facts["complete"] is True

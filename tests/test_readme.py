@@ -133,3 +133,13 @@ def test_every_pitfall_names_a_test_that_exists() -> None:
         named = re.findall(r"`(test_\w+)`", tests)
         assert named, f"no test stands beside: {mistake}"
         assert set(named) <= defined, f"beside {mistake}: {set(named) - defined} do not exist"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_table_of_rules_is_what_the_benchmark_measured(name: str) -> None:
+    script = ROOT / "benchmarks" / "lora_rules.py"
+    done = subprocess.run(
+        [sys.executable, script, "--table"], capture_output=True, text=True, check=True
+    )
+    made = "<!-- made by benchmarks/lora_rules.py --table -->\n" + done.stdout + "<!-- end -->"
+    assert made in read(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -313,7 +314,9 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     ]
     if facts["gap_closed"] is not None:
         lines.append(f"the federation closes {facts['gap_closed']:.0%} of the gap to pooled text")
+    whose = ""
     if facts["personal"] is not None:
+        whose = f" --client {shlex.quote(next(iter(facts['personal'])))}"
         gains = [client["gain"] for client in facts["personal"].values()]
         better = sum(gain > 0 for gain in gains)
         mean = sum(gains) / len(gains)
@@ -323,7 +326,7 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     lines += [
         "privacy: none (unit none was written out; nothing here is differentially private)",
         f"run folder: {facts['run_dir']}",
-        f"next: sotto chat {facts['run_dir']}",
+        f"next: sotto chat {facts['run_dir']}{whose}",
     ]
     return "\n".join(lines)
 

@@ -251,6 +251,7 @@ def test_memory_does_not_grow_with_rounds(
     assert meter.tensors[24] == meter.tensors[8]
 
 
+@pytest.mark.slow
 def test_ten_thousand_clients_cost_what_fifty_cost(
     world: Prepared, tmp_path: Path, make_client: Any
 ) -> None:
