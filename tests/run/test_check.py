@@ -14,7 +14,7 @@ import pytest
 
 from sottovoce import cli
 from sottovoce.config import make_config
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import ConfigError, UsageError, VerificationError
 from sottovoce.model.base import LoraSettings, model_folder
 from sottovoce.model.tokenizer import load_tokenizer
 from sottovoce.run import ledger as ledgers
@@ -431,3 +431,16 @@ def test_the_command_says_what_is_no_run(
         code, out, err = sotto(monkeypatch, capsys, str(place))
         assert (code, out) == (2, "")
         assert "holds no run" in err
+
+
+def test_a_run_under_way_is_not_judged(runs: Mapping[str, Path]) -> None:
+    """Between a file and its record the folder would look damaged; a second reader is welcome."""
+    ledger = runs["ditto"] / "ledger.jsonl"
+    with (
+        Ledger.open(ledger),
+        pytest.raises(UsageError, match=r"under way.*Wait until it has ended") as caught,
+    ):
+        check_run(runs["ditto"])
+    assert caught.value.exit_code == 2
+    with ledgers.unchanging(ledger):
+        assert check_run(runs["ditto"]).complete

@@ -7,6 +7,7 @@ import os
 import statistics
 import time
 import tracemalloc
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from sottovoce.model.tokenizer import load_tokenizer
 from sottovoce.run.arms import Evaluation, Watch
 from sottovoce.run.clients import Clients
 from sottovoce.run.folder import RunFolder, parse_tensors
-from sottovoce.run.ledger import Record, verify
+from sottovoce.run.ledger import Ledger, Record, verify
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.train import ClientState
@@ -269,3 +270,46 @@ def test_ten_thousand_clients_cost_what_fifty_cost(
     assert extra[10_000] < 1.5 * extra[50]
     folders = list((tmp_path / "10000" / "clients").iterdir())
     assert 50 < len(folders) <= 8 * 50, "of those who took part, and of nobody else"
+
+
+def test_names_and_results_are_on_disk_before_the_ledger_says_so(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, nothing that a record vouches for may be missing."""
+    synced: list[Path] = []
+    kept: dict[str, set[Path]] = {}
+    real_sync, real_append = os.fsync, Ledger.append
+
+    def sync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        real_sync(descriptor)
+
+    def append(self: Ledger, kind: str, payload: Mapping[str, object]) -> Record:
+        kept[kind] = set(synced)
+        return real_append(self, kind, payload)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Ledger, "append", append)
+    root = federate(at(world, tmp_path / "new" / "run")).folder.root.resolve()
+    adapter = [path for path in (root / "adapter").iterdir() if path.is_file()]
+    assert adapter
+    assert {*adapter, root / "adapter", root} <= kept["end"]
+    # A file's name lies in its folder, a new folder's name in the one above.
+    assert {root, root / "rounds", tmp_path.resolve(), root.parent} <= kept["start"]
+    assert {root / "state", root} <= kept["round"]
+
+
+def test_who_is_judged_is_drawn_once_from_the_seed(world: Prepared, tmp_path: Path) -> None:
+    def judged(**changes: Any) -> list[str]:
+        tree = {"run": {"evaluate_clients": 5}} | changes
+        return [party.name for party in at(world, tmp_path, **tree).judged]
+
+    five = judged()
+    assert len(set(five)) == 5
+    assert five == sorted(five) == judged()
+    everyone = [party.name for party in world.parties]
+    assert five != everyone[:5]
+    assert judged(run={"evaluate_clients": 60}) == everyone
+    assert judged(run={"evaluate_clients": 99}) == everyone
+    outcome = federate(at(world, tmp_path / "run", run={"evaluate_clients": 5}))
+    assert all(sorted(scored.loss) == five for scored in outcome.evaluations)

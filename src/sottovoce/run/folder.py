@@ -79,7 +79,7 @@ def create(root: Path, *, resume: bool = False) -> RunFolder:
     if folder.weights(1).is_file() and not _has_records(folder):
         raise _gone(folder.ledger)
     try:
-        (root / "rounds").mkdir(parents=True, exist_ok=True)
+        make_folder(root / "rounds")
     except OSError as error:
         raise ConfigError(
             f"the run folder {root} cannot be made: {error.strerror}",
@@ -163,7 +163,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         make_folder(path.parent)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
         finally:
             os.close(descriptor)
         part.replace(path)
@@ -198,7 +198,8 @@ def sync_files(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, and have it on disk before returning."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -270,7 +271,7 @@ def append_metrics(folder: RunFolder, row: Mapping[str, Any]) -> None:
     try:
         descriptor = os.open(folder.metrics, flags, 0o666)
         try:
-            _write_all(descriptor, line)
+            write_all(descriptor, line)
         finally:
             os.close(descriptor)
     except OSError as error:
