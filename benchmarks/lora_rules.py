@@ -125,7 +125,7 @@ def _trial(prepared: Prepared, rule: str, rate: float) -> Trial:
         prepared,
         config=config.model_copy(update={"federation": federation, "train": settings}),
     )
-    private = any(map(federation.strategy.algorithm.private, prepared.model.layout.shapes))
+    private = federation.strategy.algorithm.keeps(prepared.model.layout.shapes)
     drift: list[float] = []
     sent = []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sottovoce import cli
+from sottovoce.run.finished import Finished
 
 Sotto = Callable[..., tuple[int, str, str]]
 
@@ -189,8 +190,16 @@ def test_an_interruption_says_what_is_left(sotto: Sotto, monkeypatch: pytest.Mon
 
 
 def test_personal_models_are_shown_talked_to_exported_and_verified(
-    sotto: Sotto, tmp_path: Path
+    sotto: Sotto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    used: list[str] = []
+    real = Finished.of_client
+
+    def of_client(self: Finished, client: str) -> Finished:
+        used.append(client)
+        return real(self, client)
+
+    monkeypatch.setattr(Finished, "of_client", of_client)
     run = str(tmp_path / "run")
     few = ["--set", "federation.rounds=1", "--set", f"run.dir={run}"]
     code, out, err = sotto(
@@ -208,6 +217,7 @@ def test_personal_models_are_shown_talked_to_exported_and_verified(
     code, out, err = sotto("chat", run, "--client", client, "--once", "Hello", "--json")
     assert code == 0, err
     assert json.loads(out)["answer"]
+    assert used == [client, client]
     code, out, err = sotto("export", run, str(tmp_path / "x"), "--client", "nobody")
     assert code == 2
     assert client in err

@@ -10,6 +10,7 @@ import pytest
 
 from sottovoce import train as training
 from sottovoce.config import Config, make_config
+from sottovoce.errors import VerificationError
 from sottovoce.run.arms import Watch, train_apart
 from sottovoce.run.compare import compare
 from sottovoce.run.prepare import Prepared, prepare
@@ -256,3 +257,21 @@ def test_who_diverges_can_be_left_out(prepared: Prepared, tmp_path: Path) -> Non
     assert len(played.record.failed) + len(played.record.clients) == len(prepared.parties)
     assert played.record.failed
     assert np.isfinite(flatten(played.server.weights, run.model.layout)).all()
+
+
+def test_an_update_that_no_sum_can_hold_counts_as_diverged(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """Finite, but beyond the integers: the others must not be stopped by it."""
+    wild = {"optimizer": "sgd", "learning_rate": 1e12, "max_gradient_norm": "off"}
+    run = within(
+        prepared,
+        tmp_path,
+        train=wild | {"steps_per_round": 1},
+        federation={"rounds": 1, "on_divergence": "drop"},
+    )
+    with pytest.raises(VerificationError, match=r"0 clients delivered.*because they diverged"):
+        rehearse(run, Watch())
+    stopping = within(prepared, tmp_path, train=wild | {"steps_per_round": 1})
+    with pytest.raises(VerificationError, match=r"reaches .* at weight"):
+        rehearse(stopping, Watch())

@@ -248,17 +248,17 @@ def test_every_algorithm_is_known_by_its_name(name):
 
 @pytest.mark.parametrize("name", ["fedavg", "fedprox", "fednova", "ffa", "fedsa"])
 def test_what_the_message_on_late_updates_recommends_is_allowed(name):
-    configured(strategy(name, SGD, asynchronous=LATE))
+    assert configured(strategy(name, SGD, asynchronous=LATE)).federation.asynchronous is not None
 
 
 @pytest.mark.parametrize("name", ["flora", "fedavg", "ffa", "rolora", "fedsa"])
 def test_what_the_message_on_ranks_recommends_is_allowed(name):
-    configured(device(name, rank=2))
+    assert configured(device(name, rank=2)).federation.devices["phone"].rank == 2
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedprox"])
 def test_what_the_message_on_adamw_recommends_is_allowed(name):
-    configured(strategy(name))
+    assert configured(strategy(name)).train.optimizer == "adamw"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Final
 
 from sottovoce.errors import SottovoceError, UsageError, VerificationError
-from sottovoce.run.folder import sync_folder
+from sottovoce.run.folder import sync_folder, write_all
 
 GENESIS: Final = "0" * 64
 """What stands before the first record; the head of an empty ledger."""
@@ -226,7 +226,7 @@ class Ledger:
                 remedy="Let nothing else write to the run folder",
             )
         try:
-            _write(self._descriptor, line)
+            write_all(self._descriptor, line)
         except OSError as problem:
             self._take_back()
             raise SottovoceError(
@@ -361,10 +361,3 @@ def _holds_an_object(tail: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return end < len(text)
-
-
-def _write(descriptor: int, line: bytes) -> None:
-    rest = memoryview(line)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.fsync(descriptor)

@@ -19,14 +19,14 @@ from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.run import folder as folders
-from sottovoce.run.arms import Evaluation, Watch, evaluate_parties, is_evaluated
+from sottovoce.run.arms import Evaluation, Watch, is_evaluated
 from sottovoce.run.clients import Clients
 from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.identity import facts, require_same_config, require_same_start
 from sottovoce.run.ledger import Ledger, Record, read
 from sottovoce.run.personal import Gain, gains_of, has_own_models, personalise
-from sottovoce.run.play import devices_in, on_base, personal_weights, planned_steps, play_round
+from sottovoce.run.play import devices_in, evaluate_judged, on_base, planned_steps, play_round
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.strategies import ServerState
@@ -250,19 +250,7 @@ def _write_wire(folder: Path, index: int, updates: Sequence[Update]) -> None:
 
 
 def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
-    prepared, server = run.prepared, run.server
-    layout = prepared.model.layout
-    shared = flatten(server.weights, layout)
-    algorithm = prepared.config.federation.strategy.algorithm
-    keeps = any(algorithm.private(name) for name in layout.shapes)
-
-    def row(name: str) -> NDArray[np.float32]:
-        if not keeps:
-            return shared
-        return flatten(personal_weights(server.weights, run.clients.read(name).own), layout)
-
-    with on_base(prepared.model, server.residual):
-        evaluation = evaluate_parties(prepared, row, prepared.judged, server.round)
+    evaluation = evaluate_judged(run.prepared, run.server, run.clients.read)
     # Metrics first: a line without its record is dropped on resuming, a record never is.
     line = {
         "round": evaluation.round,

@@ -49,8 +49,8 @@ class Gain:
 def has_own_models(prepared: Prepared) -> bool:
     """Whether every client ends with a model of its own."""
     federation = prepared.config.federation
-    private = federation.strategy.algorithm.private
-    return federation.personal is not None or any(map(private, prepared.model.layout.shapes))
+    algorithm = federation.strategy.algorithm
+    return federation.personal is not None or algorithm.keeps(prepared.model.layout.shapes)
 
 
 def personalise(

@@ -7,14 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sottovoce import train as training
 from sottovoce.codec.fixed_point import fits
 from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.full import FullModel
-from sottovoce.run.arms import Watch
+from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
 from sottovoce.run.cohorts import Cohort, Part, devices_of, staleness_scale
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.rounds import RoundRecord, round_step
@@ -23,8 +22,6 @@ from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.settings import Device
 from sottovoce.train import Client, ClientState, Round, Rule, rate_of
 from sottovoce.update import Tensors, Update, flatten, scale, unflatten
-
-Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,23 @@ def devices_in(prepared: Prepared) -> dict[str, Device]:
 def personal_weights(weights: Tensors, own: Own) -> Tensors:
     """The shared weights with what a client has kept to itself."""
     return {**weights, **own.get("private", {})}
+
+
+def evaluate_judged(
+    prepared: Prepared, server: ServerState, memory: Callable[[str], ClientState]
+) -> Evaluation:
+    """Held-out loss of every party that is judged, under the weights that it would use."""
+    layout = prepared.model.layout
+    shared = flatten(server.weights, layout)
+    keeps = prepared.config.federation.strategy.algorithm.keeps(layout.shapes)
+
+    def row(name: str) -> Vector:
+        if not keeps:
+            return shared
+        return flatten(personal_weights(server.weights, memory(name).own), layout)
+
+    with on_base(prepared.model, server.residual):
+        return evaluate_parties(prepared, row, prepared.judged, server.round)
 
 
 def play_round(

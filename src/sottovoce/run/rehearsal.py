@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
+from sottovoce.run.arms import Evaluation, Watch
 from sottovoce.run.cohorts import cohorts
 from sottovoce.run.play import (
     Played,
     devices_in,
-    on_base,
-    personal_weights,
+    evaluate_judged,
     planned_steps,
     play_round,
 )
 from sottovoce.run.prepare import Prepared
 from sottovoce.strategies import ServerState
 from sottovoce.train import ClientState
-from sottovoce.update import Tensors, flatten, unflatten
+from sottovoce.update import Tensors, unflatten
 
 
 def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, Played]]:
@@ -61,14 +60,11 @@ class Rehearsal:
 
     def evaluate(self, prepared: Prepared) -> Evaluation:
         """Held-out loss of every party that is judged, under the weights that it would use."""
-        layout = prepared.model.layout
 
-        def row(name: str) -> Vector:
-            own = self.clients[name].own if name in self.clients else {}
-            return flatten(personal_weights(self.server.weights, own), layout)
+        def memory(name: str) -> ClientState:
+            return self.clients.get(name, ClientState())
 
-        with on_base(prepared.model, self.server.residual):
-            return evaluate_parties(prepared, row, prepared.judged, self.server.round)
+        return evaluate_judged(prepared, self.server, memory)
 
 
 def rehearse(

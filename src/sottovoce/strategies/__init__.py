@@ -18,7 +18,7 @@ A round, in the order in which the functions are called, for every client k of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -164,6 +164,10 @@ class Algorithm:
     def needs_only_sums(self) -> bool:
         """Whether the server half reads nothing but the weighted sum of what is sent."""
         return self.expand is None
+
+    def keeps(self, names: Iterable[str]) -> bool:
+        """Whether some of these tensors stay with each client."""
+        return any(map(self.private, names))
 
     def first(self, weights: Tensors) -> ServerState:
         """The state before the first round.
