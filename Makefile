@@ -70,5 +70,5 @@ $(PEERS_STAMP): pyproject.toml benchmarks/peers-requirements.txt
 	@if test -f $@; then rm -f $@; else echo "Making .venv-peers with Python $(VERSION)"; $(PYTHON) -m venv --clear .venv-peers; fi
 	@echo "Installing Flower, pfl-research and the project; the first time takes some minutes"
 	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers-requirements.txt
-	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c benchmarks/peers-requirements.txt --no-build-isolation -e .
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

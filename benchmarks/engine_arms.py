@@ -16,6 +16,7 @@ from torch import Tensor
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.base import LoraSettings, wrap_base
 from sottovoce.privacy.clip import clip_and_sum
+from sottovoce.privacy.gaussian import grid_step
 from sottovoce.rng import derive_seed, stream
 from sottovoce.train import Batch, Client, Example, Round, TrainSettings, train
 
@@ -183,6 +184,7 @@ def _lora_steps(setting: Setting, device: torch.device, groups: int) -> Run:
     model = build_ours(setting, device)
     start = torch.from_numpy(model.initial(SEED)).to(device)
     every = torch.from_numpy(draw_tokens(setting)).long().to(device)[0]
+    grid = grid_step(BOUND, start.numel())
 
     def batch(ids: Tensor) -> Batch:
         tokens = ids.view(1, groups, -1, setting.length)
@@ -203,7 +205,7 @@ def _lora_steps(setting: Setting, device: torch.device, groups: int) -> Run:
                 gradients.mul_(torch.clamp(BOUND / (norm + 1e-6), max=1.0))
                 row.grad = gradients[0, 0]
             else:
-                row.grad = clip_and_sum(gradients, BOUND).total[0].div_(groups)
+                row.grad = clip_and_sum(gradients[0], BOUND, grid).total * (grid / groups)
             optimizer.step()
         return weights[0] - start
 

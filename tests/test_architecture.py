@@ -35,6 +35,9 @@ FENCES: dict[str, tuple[str, ...]] = {
     "datasets": ("data",),
     "pyarrow": ("data",),
     "peft": (),
+    "dp_accounting": ("privacy/accounting.py",),
+    "opacus": (),
+    "cryptography": ("rng.py",),
     "typer": ("cli.py",),
     "click": ("cli.py",),
 }

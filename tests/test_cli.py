@@ -68,7 +68,7 @@ def test_run_eval_chat_and_export_tell_one_story(sotto: Sotto, tmp_path: Path) -
     } <= set(facts)  # fmt: skip
     assert facts["privacy"] == {
         "unit": "none", "epsilon": None, "delta": None, "accountant": None,
-        "noise_multiplier": None, "noise_std": None,
+        "noise_multiplier": None, "noise_std": None, "epsilon_rdp": None,
     }  # fmt: skip
     run = str(facts["run_dir"])
     assert run == "runs/marketplace"
@@ -132,7 +132,7 @@ def test_init_writes_a_configuration_that_runs(sotto: Sotto) -> None:
         ),
         ("federation.strategy={name='fedprox', moo=1}", "strategy.moo. Allowed: mu, name, server"),
         ("federation.clients=4", "remove one of them"),
-        ("privacy.unit=client", "without differential privacy"),
+        ("privacy.unit=client", "either privacy.epsilon or"),
         ("train", "is no assignment"),
         ("seed.x=1", "is a value, not a section"),
         ("model.path=nowhere", "model.allow_download = true"),

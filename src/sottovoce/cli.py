@@ -90,9 +90,9 @@ def demo(
     from sottovoce.console import print_table, to_json, watching
     from sottovoce.run import demo as story
 
-    config = story.configure(folder, overrides or [])
-    with watching(config.federation.rounds, arms=3, quiet=json) as watch:
-        told = story.tell(config, watch)
+    config, private = story.configure(folder, overrides or [])
+    with watching(config.federation.rounds, arms=4, quiet=json) as watch:
+        told = story.tell(config, private, watch)
     if json:
         typer.echo(to_json(told.facts))
         return
@@ -141,9 +141,12 @@ def run(
     from sottovoce.run.compare import compare as run_all
     from sottovoce.run.compare import federation_only
     from sottovoce.run.prepare import prepare
+    from sottovoce.run.protect import claim
 
     prepared = prepare(load_config(config, overrides or []))
     print_table("data", prepared.table, to_stderr=True)
+    for line in claim(prepared.plans):
+        typer.echo(line, err=True)
     settings = prepared.config
     arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
     with watching(settings.federation.rounds, arms, quiet=json) as watch:
@@ -235,6 +238,62 @@ def export(
 
 
 @app.command()
+def epsilon(
+    unit: Annotated[str, typer.Option(help="What is hidden: example, owner or client.")],
+    delta: Annotated[float, typer.Option(help="Below one over the number of units.")],
+    noise_multiplier: Annotated[
+        float | None, typer.Option(metavar="S", help="From noise to ε.")
+    ] = None,
+    target_epsilon: Annotated[
+        float | None, typer.Option(metavar="X", help="From ε to noise.")
+    ] = None,
+    examples: Annotated[int | None, typer.Option(metavar="N", help="Unit example: all.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="B", help="Unit example: in a step, in the mean.")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="E", help="Unit example: steps = ceil(E·N/B).")
+    ] = None,
+    owners: Annotated[int | None, typer.Option(metavar="N", help="Unit owner: all.")] = None,
+    owners_per_step: Annotated[
+        int | None, typer.Option(metavar="B", help="Unit owner: in a step, in the mean.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="T", help="Steps; overrides --epochs.")
+    ] = None,
+    clients: Annotated[int | None, typer.Option(metavar="N", help="Unit client: all.")] = None,
+    clients_per_round: Annotated[
+        int | None, typer.Option(metavar="K", help="Unit client: in a round, in the mean.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(metavar="R", help="Unit client.")] = None,
+    max_participations: Annotated[
+        int | None, typer.Option(metavar="M", help="Unit client: a cap that clients enforce.")
+    ] = None,
+    examples_per_person: Annotated[
+        int | None, typer.Option(metavar="K", help="Unit example: the most of one person.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Account for a plan, or find the noise for a target, without a run."""
+    from sottovoce.console import to_json
+    from sottovoce.privacy.question import Question, answer
+
+    noise = {"noise_multiplier": noise_multiplier, "target_epsilon": target_epsilon}
+    sizes = {"examples": examples, "owners": owners, "clients": clients, "steps": steps}
+    samples = {"batch_size": batch_size, "owners_per_step": owners_per_step}
+    more = {"clients_per_round": clients_per_round, "rounds": rounds}
+    caps = {"max_participations": max_participations, "examples_per_person": examples_per_person}
+    facts = answer(
+        Question(unit, delta, epochs=epochs, **noise, **sizes, **samples, **more, **caps)  # type: ignore[arg-type]
+    )
+    if json:
+        typer.echo(to_json(facts))
+        return
+    for line in facts["statement"]:
+        typer.echo(line)
+
+
+@app.command()
 def verify(run_dir: RunDir, json: Json = False) -> None:
     """Check every line of a run's ledger, and every file that it vouches for."""
     from sottovoce.console import to_json
@@ -264,6 +323,8 @@ def _ask() -> str:
 
 def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
     """What ``sotto run --json`` prints."""
+    from sottovoce.run.protect import facts as privacy_facts
+
     outcome: Outcome = done.outcome
     share, reason = done.gap
     return {
@@ -274,10 +335,10 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
         "gap_closed_reason": reason,
         "learning_rates": dict(done.learning_rates),
         "adapter_sha256": outcome.adapter_sha256,
-        "privacy": prepared.config.privacy.facts(),
+        "privacy": privacy_facts(prepared.plans, outcome.spent),
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
-        if outcome.seconds
+        if outcome.seconds and outcome.tokens
         else None,
         "bytes_up_per_client": outcome.bytes_up_per_client,
         "personal": _personal_facts(outcome),
@@ -324,7 +385,7 @@ def _in_words(facts: Mapping[str, Any]) -> str:
             f"personal models: {better} of {len(gains)} clients gain, {mean:+.4f} nats in the mean"
         )
     lines += [
-        "privacy: none (unit none was written out; nothing here is differentially private)",
+        *facts["privacy"].get("statement", ["Privacy: none (unit none was written out)."]),
         f"run folder: {facts['run_dir']}",
         f"next: sotto chat {facts['run_dir']}{whose}",
     ]

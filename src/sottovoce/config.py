@@ -14,7 +14,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
+from sottovoce.privacy.settings import PrivacySettings
 from sottovoce.strategies.personal import Ditto
+from sottovoce.strategies.protected import require_protected
 from sottovoce.strategies.settings import (
     FederationSettings,
     with_fixed_settings,
@@ -40,21 +42,6 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
     threads: int = Field(2, ge=1)
     evaluate_every: int = Field(1, ge=1)
     evaluate_clients: int | None = Field(None, ge=1)
-
-
-class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
-    """The unit of privacy; the section ``[privacy]``, which has no default.
-
-    Args:
-        unit: ``"none"`` must be written out: this version trains without differential privacy.
-    """
-
-    unit: Literal["none"]
-
-    def facts(self) -> dict[str, Any]:
-        """What a result says about privacy; every figure is null without a unit."""
-        figures = ("epsilon", "delta", "accountant", "noise_multiplier", "noise_std")
-        return {"unit": self.unit} | dict.fromkeys(figures)
 
 
 class SecureSettings(BaseModel, frozen=True, extra="forbid"):
@@ -120,6 +107,12 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _agree(self) -> Config:
         _require_fitting(self.federation, self.train, self.model)
+        require_protected(self.privacy, self.federation, task=self.task)
+        if self.privacy.unit != "none" and self.compare.learning_rates:
+            raise ValueError(
+                "compare.learning_rates tunes on the text that privacy.unit = "
+                f'"{self.privacy.unit}" protects, which no epsilon covers; remove it'
+            )
         if (self.data.format == "text") != (self.task == "pretrain"):
             raise ValueError(
                 f'task is "{self.task}" and data.format is "{self.data.format}"; '
@@ -267,6 +260,9 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
         if isinstance(several, list) and all(isinstance(one, str) for one in several):
             resolved = [str((folder / Path(one).expanduser()).absolute()) for one in several]
             data["path"] = resolved[0] if isinstance(paths, str) else resolved
+    privacy = tree.get("privacy")
+    if isinstance(privacy, dict) and isinstance(policy := privacy.get("policy"), str):
+        privacy["policy"] = str((folder / Path(policy).expanduser()).absolute())
     if isinstance(model, dict) and isinstance(name := model.get("path"), str):
         inner = folder / Path(name).expanduser()
         if name != "tiny" and inner.is_dir():
@@ -305,10 +301,15 @@ def _set(tree: dict[str, Any], override: str) -> None:
     tree[names[-1]] = value
 
 
+_TAGS = {"fixed", "adaptive"}
+"""What tells the two forms of a clip norm apart; nobody writes it as part of a key."""
+
+
 def _explain(error: ValidationError, place: str) -> ConfigError:
     """Turn the first fault into a sentence with what was seen and what is allowed."""
     fault = error.errors()[0]
-    names, fields = _locate(str(p) for p in fault["loc"] if not str(p).startswith("function-"))
+    parts = [str(part) for part in fault["loc"]]
+    names, fields = _locate(p for p in parts if not p.startswith("function-") and p not in _TAGS)
     key = ".".join(names)
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(names[-1], fields, n=1) or _anywhere(names[-1])
@@ -321,8 +322,8 @@ def _explain(error: ValidationError, place: str) -> ConfigError:
         if names[:1] == ["privacy"]:
             return ConfigError(
                 f"{place}: privacy.unit is missing; it has no default",
-                allowed='[privacy] with unit = "none"',
-                remedy="Write it out, so that nobody mistakes this run for a private one",
+                allowed='[privacy] with unit = "client", "owner", "example" or "none"',
+                remedy="Write it out, so that nobody mistakes a run for a private one",
             )
         return ConfigError(f"{place}: {key} is missing")
     if fault["type"] == "union_tag_invalid":
@@ -337,8 +338,6 @@ def _explain(error: ValidationError, place: str) -> ConfigError:
     if fault["type"] == "union_tag_not_found":
         return ConfigError(f"{place}: {key}.name is missing", remedy="Say which kind it is")
     message = fault["msg"].removeprefix("Value error, ")
-    if names[:1] == ["privacy"] and fault["type"] == "literal_error":
-        message += "; this version trains without differential privacy"
     where = f"{key} is {fault['input']!r}: " if key and not isinstance(fault["input"], dict) else ""
     return ConfigError(f"{place}: {where}{message}")
 
@@ -362,7 +361,10 @@ def _locate(parts: Iterable[str]) -> tuple[list[str], list[str]]:
         if part in kinds:
             inner = kinds[part]
             continue
-        known = getattr(inner, "model_fields", {})
+        forms = [inner, *_members(inner)]
+        known: dict[str, Any] = next(
+            (one.model_fields for one in forms if hasattr(one, "model_fields")), {}
+        )
         names.append(part)
         fields = list(known)
         inner = known[part].annotation if part in known else None

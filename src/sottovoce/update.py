@@ -116,8 +116,8 @@ class Update:
         examples: how many training examples the client holds. Public in a plain federation.
         steps: optimizer steps taken this round. Public.
         tokens: tokens read this round, padding excluded. Public in a plain federation.
-        loss: mean training loss over this round's supervised tokens; 0 where no step was taken.
-            It leaves a client only as the privacy plan allows.
+        loss: mean training loss over this round's supervised tokens; 0 where no step was taken,
+            and None where a privacy plan releases none.
         targets: supervised tokens read this round. Public in a plain federation.
         weight: what the tensors count in the sum; None takes ``examples``. Public.
         rank: the rank of the client's adapter where it is below the model's; None is all of it.
@@ -129,7 +129,7 @@ class Update:
     examples: int
     steps: int
     tokens: int
-    loss: float
+    loss: float | None
     targets: int = 0
     weight: int | None = None
     rank: int | None = None

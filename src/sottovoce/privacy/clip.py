@@ -1,4 +1,4 @@
-"""Bound what every owner or example contributes to a sum of gradients."""
+"""Bound what one unit contributes to a sum, and write it as integers on a grid."""
 
 from __future__ import annotations
 
@@ -10,78 +10,94 @@ from torch import Tensor
 
 from sottovoce.errors import ConfigError
 
-CHUNK_BYTES = 4 * 2**20
-"""The largest float64 copy of a part of the gradients that is held at once."""
+ROWS = 64
+COLUMNS = 2**13
+"""With ``ROWS``, the part of the contributions of which a float64 copy is held at once: 4 MiB."""
 
 
 class Clipped(NamedTuple):
-    """A sum of clipped gradients per client, and what clipping saw. Private.
+    """A sum of clipped contributions, and what clipping saw. Private.
 
     Args:
-        total: the sum over groups, ``[C, D]``, float32.
-        norms: the norm of every group's gradient before clipping, ``[C, E]``, float64; not finite
-            where the gradient was not.
-        zeroed: how many groups of each client were not finite and count as zero, ``[C]``.
+        total: the sum over units in steps of the grid, ``[D]``, int64.
+        norms: the norm of every contribution before clipping, ``[E]``, float64; not finite where
+            the contribution was not.
+        finite: which contributions were finite; the others count as zero, ``[E]``.
     """
 
     total: Tensor
     norms: Tensor
-    zeroed: Tensor
+    finite: Tensor
 
 
-def clip_and_sum(gradients: Tensor, clip_norm: float) -> Clipped:
-    """Scale every group's gradient down to the bound and add up the groups of each client.
+def clip_and_sum(contributions: Tensor, clip_norm: float, step: float) -> Clipped:
+    """Scale every unit's contribution down to the bound, round it to the grid, and add up.
 
-        total[c] = Σ_e min(1, clip_norm / ‖gradients[c, e]‖) · gradients[c, e]
+        total = Σ_e round(min(1, clip_norm / ‖x_e‖) · x_e / step)
 
-    The norm runs over all layers of a group together.
+    The norm runs over all layers of a unit together.
 
-    Abadi et al. 2016, algorithm 1.
+    Abadi et al. 2016, algorithm 1; a unit is an owner, an example or a client.
 
     Args:
-        gradients: ``[C, E, D]``, float32; C clients, E groups (owners or examples). Private.
-        clip_norm: the bound, in the unit of the gradients. Public.
+        contributions: ``[E, D]``, float32. Private.
+        clip_norm: the bound, in the unit of the contributions. Public.
+        step: what the integer 1 stands for; a power of two, so that dividing by it is exact.
+            Public.
 
     Returns:
-        The sums, the norms before clipping and the count of groups that were not finite.
+        The sum, the norms before clipping, and which contributions were finite.
 
     Guarantees:
-        - one group contributes at most ``clip_norm``, rounding of the result included;
-        - a group with a norm of at most ``clip_norm`` contributes its gradient bit for bit;
-        - a group with a NaN or an infinity contributes zero and is counted;
-        - adding, removing or changing one group moves no other client's sum;
-        - adding or removing one group moves its client's sum by at most
-          clip_norm · (1 + E · 2^-23), of which the last term is float32's rounding of the result;
-        - the gradients are left as they were, and no second copy of them is made.
+        - one unit adds integers of norm at most (1 + 2^-30) · clip_norm / step + √D / 2, the
+          last term being the rounding;
+        - a unit with a norm of at most ``clip_norm`` adds its contribution, rounded;
+        - a unit with a NaN or an infinity adds zero and is told;
+        - adding or removing a unit moves the sum by exactly that unit's integers;
+        - the order of the units, and how they are split over calls, changes no bit;
+        - the contributions are left as they were, and no second copy of them is made.
 
-    Edge cases: without groups the sum is zero.
+    Edge cases: without units the sum is zero.
 
     Raises:
-        ConfigError: ``clip_norm`` is not a positive finite number.
+        ConfigError: ``clip_norm`` is not a positive finite number, or so far above the grid that
+            integers could be rounded.
 
-    >>> clip_and_sum(torch.tensor([[[3.0, 4.0], [0.0, 0.5]]]), 1.0).total
-    tensor([[0.6000, 1.3000]])
+    >>> clip_and_sum(torch.tensor([[3.0, 4.0], [0.0, 0.5]]), 1.0, 0.25).total
+    tensor([2, 5])
     """
     if not (clip_norm > 0 and math.isfinite(clip_norm)):
         raise ConfigError(f"clip_norm is {clip_norm}", allowed="a positive finite number")
-    clients, groups, size = gradients.shape
-    columns = max(1, CHUNK_BYTES // (8 * max(1, clients * groups)))
-    parts = torch.split(gradients, columns, dim=2)
-    squares = torch.zeros(clients, groups, dtype=torch.float64, device=gradients.device)
-    for part in parts:
-        # In float64 no square of a float32 overflows, and no norm is rounded below the bound.
-        squares += part.double().square_().sum(2)
-    norms = squares.sqrt()
+    units, size = contributions.shape
+    # Sums of integers below this are exact in float64, in any order.
+    if max(1, units) * (clip_norm / step + 1) >= 2.0**52:
+        raise ConfigError(
+            f"{units} units with a clip norm of {clip_norm / step:g} steps are too many for one sum",
+            remedy="Lower train.tokens_per_pass, so that fewer are summed at once",
+        )
+    # Parts of one shape whatever the number of units, so that it changes no bit of a norm.
+    blocks = torch.split(contributions, ROWS)
+    norms = torch.cat([_norms(block) for block in blocks])
     finite = norms.isfinite()
-    # One float32 rounding step below the bound, so that rounding the result stays within it.
-    scale = torch.where(norms > clip_norm, clip_norm * (1 - 2**-23) / norms, 1.0)
-    scale = torch.where(finite, scale, 0.0)
+    scale = torch.where(finite, (clip_norm / norms).clamp(max=1.0), 0.0) / step
     spoiled = not bool(finite.all())
-    total = torch.empty(clients, size, dtype=torch.float32, device=gradients.device)
-    for part, place in zip(parts, torch.split(total, columns, dim=1), strict=True):
-        wide = part.double()
-        if spoiled:
-            # Zero times NaN is NaN, so a scale of zero alone would not remove it.
-            wide.masked_fill_(~finite[:, :, None], 0.0)
-        place.copy_(torch.bmm(scale[:, None], wide)[:, 0])
-    return Clipped(total, norms, (~finite).sum(1))
+    total = torch.zeros(size, dtype=torch.float64, device=contributions.device)
+    for block, own, kept in zip(
+        blocks, torch.split(scale, ROWS), torch.split(finite, ROWS), strict=True
+    ):
+        parts = zip(torch.split(block, COLUMNS, dim=1), torch.split(total, COLUMNS), strict=True)
+        for part, place in parts:
+            wide = part.double()
+            if spoiled:
+                # Zero times NaN is NaN, so a scale of zero alone would not remove it.
+                wide.masked_fill_(~kept[:, None], 0.0)
+            place.add_(wide.mul_(own[:, None]).round_().sum(0))
+    return Clipped(total.long(), norms, finite)
+
+
+def _norms(block: Tensor) -> Tensor:
+    squares = torch.zeros(block.shape[0], dtype=torch.float64, device=block.device)
+    for part in torch.split(block, COLUMNS, dim=1):
+        # In float64 no square of a float32 overflows.
+        squares += part.double().square_().sum(1)
+    return squares.sqrt_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,11 +16,13 @@ from sottovoce.data.dialogues import DemoQuestion
 from sottovoce.errors import ConfigError
 from sottovoce.model.generate import Sampling
 from sottovoce.run.arms import Watch
-from sottovoce.run.compare import ARMS, Comparison, compare
+from sottovoce.run.compare import ARMS, Comparison, compare, gap_closed
 from sottovoce.run.finished import Finished, open_run
 from sottovoce.run.folder import RunFolder
+from sottovoce.run.local import Outcome, federate
 from sottovoce.run.picture import draw_curves
 from sottovoce.run.prepare import Prepared, marketplace_questions, prepare
+from sottovoce.run.protect import facts as facts_of_privacy
 from sottovoce.tasks.chat import messages_of, parse_answer, show_answer
 
 
@@ -60,15 +62,42 @@ class Told:
     closing: list[str]
 
 
-def configure(folder: Path, overrides: Sequence[str]) -> Config:
-    """The demo's configuration, with a fresh run folder.
+@dataclass(frozen=True)
+class Private:
+    """The same federation with every customer hidden.
 
-    A run folder that the demo itself made earlier is replaced.
+    Args:
+        outcome: of the run.
+        facts: what its result says about privacy.
+        gap: the share of the gap that it closes, and why there is none.
+    """
+
+    outcome: Outcome
+    facts: Mapping[str, Any]
+    gap: tuple[float | None, str]
+
+    @property
+    def loss(self) -> float:
+        """Held-out loss, averaged over the shops."""
+        return self.outcome.evaluations[-1].mean
+
+
+def configure(folder: Path, overrides: Sequence[str]) -> tuple[Config, Config]:
+    """The demo's two configurations, without and with privacy, with fresh run folders.
+
+    Run folders that the demo itself made earlier are replaced.
 
     Raises:
-        ConfigError: the folder holds something else.
+        ConfigError: a folder holds something else.
     """
-    path = resources.files("sottovoce.run") / "demo.toml"
+    return (
+        _configure("demo.toml", folder, overrides),
+        _configure("demo_private.toml", folder.with_name(f"{folder.name}-private"), overrides),
+    )
+
+
+def _configure(name: str, folder: Path, overrides: Sequence[str]) -> Config:
+    path = resources.files("sottovoce.run") / name
     with resources.as_file(path) as file:
         config = load_config(file, [f'run.dir="{folder}"', *overrides])
     run = RunFolder(Path(config.run.dir))
@@ -81,16 +110,25 @@ def configure(folder: Path, overrides: Sequence[str]) -> Config:
     return config
 
 
-def tell(config: Config, watch: Callable[[str], Watch]) -> Told:
-    """Generate the market, train all arms, draw the curves, ask three questions."""
+def tell(config: Config, private: Config, watch: Callable[[str], Watch]) -> Told:
+    """Generate the market, train all arms and once more in private, draw, ask three questions."""
     begin = time.monotonic()
     prepared = prepare(config)
     done = compare(prepared, watch=watch)
+    hidden = in_private(private, done, watch("private"))
     picture = done.outcome.folder.root / "loss_curves.png"
     draw_curves(done.curves, picture, title="Eight shops, one model")
     answers = ask(open_run(done.outcome.folder.root))
-    facts = _facts(prepared, done, time.monotonic() - begin)
-    return Told(facts, loss_table(done), answers, _closing(facts, picture))
+    facts = _facts(prepared, done, hidden, time.monotonic() - begin)
+    return Told(facts, loss_table(done, hidden), answers, _closing(facts, picture))
+
+
+def in_private(config: Config, done: Comparison, watch: Watch) -> Private:
+    """Train the federation once more, with noise, and hold it against the same other arms."""
+    prepared = prepare(config)
+    outcome = federate(prepared, watch=watch)
+    gap = gap_closed(done.loss | {"federated": outcome.evaluations[-1].mean})
+    return Private(outcome, facts_of_privacy(prepared.plans, outcome.spent), gap)
 
 
 def ask(finished: Finished) -> list[AnswerPair]:
@@ -120,26 +158,34 @@ def _in_full(model: Finished, question: DemoQuestion) -> str:
     return f"{asking} {parse_answer(model.answer([continued], sampling)[0])[0]}"
 
 
-def loss_table(done: Comparison) -> list[list[str]]:
+def loss_table(done: Comparison, hidden: Private) -> list[list[str]]:
     """Held-out loss of every arm for every client, and on average."""
     base = done.curves["federated"][0]
-    columns = [base, *(done.curves[arm][-1] for arm in ARMS)]
-    rows = [["shop", "base", *ARMS]]
+    columns = [base, *(done.curves[arm][-1] for arm in ARMS), hidden.outcome.evaluations[-1]]
+    rows = [["shop", "base", *ARMS, "private"]]
     for client in sorted(base.loss):
         rows.append([client, *(f"{column.loss[client]:.3f}" for column in columns)])
     rows.append(["average", *(f"{column.mean:.3f}" for column in columns)])
     return rows
 
 
-def _facts(prepared: Prepared, done: Comparison, seconds: float) -> dict[str, Any]:
+def _facts(prepared: Prepared, done: Comparison, hidden: Private, seconds: float) -> dict[str, Any]:
     share, reason = done.gap
+    private_share, private_reason = hidden.gap
     return {
         "seconds": round(seconds, 1),
         "loss": done.loss,
         "gap_closed": share,
         "gap_closed_reason": reason,
         "run_dir": str(done.outcome.folder.root),
-        "privacy": prepared.config.privacy.facts(),
+        "privacy": facts_of_privacy(prepared.plans, done.outcome.spent),
+        "private": {
+            "gap_closed": private_share,
+            "gap_closed_reason": private_reason,
+            "loss": hidden.loss,
+            "run_dir": str(hidden.outcome.folder.root),
+            **{key: hidden.facts[key] for key in ("epsilon", "delta", "unit", "statement")},
+        },
         "ledger_head": done.outcome.ledger_head,
     }
 
@@ -151,10 +197,18 @@ def _closing(facts: dict[str, Any], picture: Path) -> list[str]:
         if share is not None
         else f"No share of the gap is given: {facts['gap_closed_reason']}."
     )
+    hidden = facts["private"]
+    with_noise = (
+        f"With every customer hidden it closes {hidden['gap_closed']:.0%}."
+        if hidden["gap_closed"] is not None
+        else f"With every customer hidden its loss is {hidden['loss']:.3f}."
+    )
     return [
         gap,
+        with_noise,
+        *hidden["statement"],
+        "The other run has no privacy: its text stayed with its shop, but the updates were neither "
+        "noised nor masked.",
         f"{facts['seconds']:.0f} seconds. Curves: {picture}",
-        "Privacy: none. The text stayed with its shop, but the updates were neither noised nor "
-        "masked.",
         f"Talk to it: sotto chat {facts['run_dir']}",
     ]

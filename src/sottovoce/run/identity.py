@@ -33,7 +33,18 @@ def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[st
         "weights_sha256": weights_sha256,
         "parameters": prepared.model.layout.size,
         "clients": [party.name for party in prepared.parties],
-        "examples": [len(party.train) for party in prepared.parties],
+        # Under a plan the number of sequences depends on what is protected; units are public.
+        "examples": [len(p.train) for p in prepared.parties] if not prepared.plans.plans else [],
+        "plans": {
+            name: {
+                "units": plan.units,
+                "expected_units": plan.expected_units,
+                "releases": plan.releases,
+                "noise_multiplier": plan.noise_multiplier,
+                "delta": plan.delta,
+            }
+            for name, plan in prepared.plans.plans.items()
+        },
         "privacy": config.privacy.model_dump(),
         "secure": config.secure.model_dump(),
         "threads": config.run.threads,

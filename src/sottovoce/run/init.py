@@ -41,7 +41,10 @@ strategy = "fedavg"               # or "fedprox", "scaffold", "ffa", ...: docs/a
 # personal = "finetune"           # and every party gets a model of its own
 
 [privacy]
-unit = "none"                     # has no default: this version gives no differential privacy
+unit = "none"                     # has no default; "owner", "client" or "example" hide one
+# epsilon = 8.0                   # with one of them: how well, and at what price
+# delta = 1e-5
+# clip_norm = 1.0
 """
 
 _TALK = {

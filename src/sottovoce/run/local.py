@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from sottovoce.codec.fixed_point import encode
 from sottovoce.config import write_config
-from sottovoce.errors import VerificationError
+from sottovoce.errors import RefusedError, VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.run import folder as folders
@@ -28,7 +29,9 @@ from sottovoce.run.ledger import Ledger, Record, read
 from sottovoce.run.personal import Gain, gains_of, has_own_models, personalise
 from sottovoce.run.play import devices_in, evaluate_judged, on_base, planned_steps, play_round
 from sottovoce.run.prepare import Prepared
+from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
+from sottovoce.run.spending import Spending
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
 from sottovoce.update import Tensors, Update, flatten, unflatten
@@ -43,7 +46,9 @@ class _Run:
     ledger: Ledger
     server: ServerState
     clients: Clients
+    spending: Spending
     devices: Mapping[str, Device] = field(init=False)
+    steps: Mapping[str, int] = field(init=False)
     cohorts: Iterator[Cohort] = field(init=False)
     vouched: dict[int, str] = field(default_factory=dict)
     tokens: int = 0
@@ -56,8 +61,9 @@ class _Run:
     def __post_init__(self) -> None:
         config = self.prepared.config
         self.devices = devices_in(self.prepared)
-        steps = planned_steps(self.prepared, self.devices)
-        self.cohorts = cohorts(config.federation, steps, self.devices, config.seed)
+        self.steps = planned_steps(self.prepared, self.devices)
+        federation = drawn_from(self.prepared.plans, config.federation)
+        self.cohorts = cohorts(federation, self.steps, self.devices, config.seed)
         for _ in range(self.server.round):
             self.forget(next(self.cohorts))
 
@@ -93,6 +99,9 @@ class Outcome:
         tokens: tokens trained on in this process; 0 where the run was finished already.
         seconds: time spent training in this process.
         bytes_up_per_client: what one client sent in the last round.
+        spent: releases charged, by the name of each privacy plan.
+        epsilon_of_data: ε of everything that runs of this folder spent or reserved on the same
+            data, at the client where it is largest; None without privacy.
     """
 
     folder: RunFolder
@@ -103,6 +112,8 @@ class Outcome:
     tokens: int
     seconds: float
     bytes_up_per_client: int
+    spent: Mapping[str, int]
+    epsilon_of_data: float | None
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
@@ -138,28 +149,46 @@ def federate(
 
     Guarantees:
         - after a kill at any moment, ``resume`` ends with the same weights, bit for bit;
-        - the same configuration and data give the same weights and the same ledger head.
+        - the same configuration and data give the same weights and the same ledger head;
+        - under a privacy plan with cryptographic noise both hold for what is on disk; what is not
+          is drawn anew, and charged again before it is drawn.
 
     Raises:
         ConfigError: the run folder holds another run, or none to resume.
+        RefusedError: the privacy budget ends before the rounds do; the model so far is written
+            and can be used.
         VerificationError: the ledger or a file of the run was altered.
     """
     config = prepared.config
     root = Path(config.run.dir)
     seconds = 0.0
+    if not RunFolder(root).ledger.exists():
+        # Before anything is written: a refusal leaves nothing behind.
+        Spending(prepared, root).require_allowed()
     with folders.on_disk(root), _open(prepared, root, resume) as run:
         if run.evaluated < run.server.round and (
             run.server.round == 0 or is_evaluated(prepared, run.server.round)
         ):
             _evaluate(run, watch, 0.0)
-        while run.server.round < config.federation.rounds:
+        refused: RefusedError | None = None
+        if run.ended and run.server.round < config.federation.rounds:
+            refused = run.spending.refusal(run.server.round)
+        while run.server.round < config.federation.rounds and not run.ended:
             begin = time.monotonic()
-            _one_round(run, watch, wire)
+            try:
+                _one_round(run, watch, wire)
+            except RefusedError as error:
+                refused = error
+                if run.evaluated < run.server.round:
+                    _evaluate(run, watch, seconds)
+                break
             seconds += time.monotonic() - begin
             if is_evaluated(prepared, run.server.round):
                 _evaluate(run, watch, seconds)
         if not run.ended:
             _finish(run, watch)
+        if refused is not None:
+            raise refused
         return _outcome(run, seconds)
 
 
@@ -185,9 +214,11 @@ def _start(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     tensors = model_tensors(server)
     folders.write_tensors(folder.weights(0), tensors)
     first_sha256 = digest(tensors)
+    spending = Spending(prepared, folder.root)
     ledger.append("start", facts(prepared, folder, first_sha256))
+    spending.begin(ledger)
     clients = _no_clients(prepared, folder)
-    return _Run(prepared, folder, ledger, server, clients, vouched={0: first_sha256})
+    return _Run(prepared, folder, ledger, server, clients, spending, vouched={0: first_sha256})
 
 
 def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
@@ -197,7 +228,7 @@ def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
 def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     """Play a round and make it durable: files first, then the line that vouches for them."""
     before = run.server.round
-    cohort = next(run.cohorts)
+    cohort = run.spending.charge(run.ledger, next(run.cohorts), run.steps)
     played = play_round(
         run.prepared,
         run.server,
@@ -210,8 +241,9 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     if wire is not None:
         _write_wire(wire, before, played.updates)
     run.server = played.server
+    run.spending.took_part(played.record.clients)
     run.tokens += sum(update.tokens for update in played.updates)
-    run.bytes_up = max(_bytes(update.tensors) for update in played.updates)
+    run.bytes_up = max((_bytes(u.tensors) for u in played.updates), default=run.bytes_up)
     folders.write_tensors(run.folder.weights(before + 1), model_tensors(run.server))
     state = folders.pack_tensors(_memory(run.server))
     folders.write_bytes(run.folder.state(before + 1), state)
@@ -243,10 +275,13 @@ def _bytes(tensors: Tensors) -> int:
 
 
 def _write_wire(folder: Path, index: int, updates: Sequence[Update]) -> None:
+    round_folder = folder / f"round-{index + 1:05d}"
+    # A round that is drawn again may have fewer clients than what it leaves behind.
+    shutil.rmtree(round_folder, ignore_errors=True)
     for place, update in enumerate(updates):
         payload = encode(update.tensors, update.counts, client=update.client)
         name = f"{place:04d}.safetensors"
-        folders.write_tensors(folder / f"round-{index + 1:05d}" / name, payload)
+        folders.write_tensors(round_folder / name, payload)
 
 
 def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
@@ -255,7 +290,8 @@ def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
     line = {
         "round": evaluation.round,
         "loss": evaluation.mean,
-        "tokens": run.tokens_before + run.tokens,
+        # Under a plan the number of tokens that were read depends on what is protected.
+        "tokens": None if run.prepared.plans.plans else run.tokens_before + run.tokens,
         "seconds": round(seconds, 3),
     }
     folders.append_metrics(run.folder, line)
@@ -281,6 +317,7 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     last: Record | None = None
     vouched: dict[int, str] = {}
     evaluated, tokens, personal, ended = -1, 0, False, False
+    spending = Spending(prepared, folder.root)
     for record in read(folder.ledger):
         match record.kind:
             case "start":
@@ -288,9 +325,12 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
                 vouched[0] = str(_field(record, "weights_sha256"))
             case "round":
                 clients.replay(record)
+                spending.replay(record)
                 vouched[int(_field(record, "round")) + 1] = str(_field(record, "weights_sha256"))
                 tokens += sum(_field(record, "tokens"))
                 last = record
+            case "budget" | "charge":
+                spending.replay(record)
             case "evaluation":
                 evaluated = int(_field(record, "round"))
             case "personal":
@@ -301,7 +341,9 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     folders.mend(folder, evaluated)
     if last is not None:
         _tidy(folder, clients, last)
-    run = _Run(prepared, folder, ledger, server, clients, vouched=vouched)
+    spending.require_allowed()
+    spending.begin(ledger)
+    run = _Run(prepared, folder, ledger, server, clients, spending, vouched=vouched)
     run.evaluated, run.personal, run.ended = evaluated, personal, ended
     run.tokens_before = tokens
     run.bytes_up = int(_field(last, "bytes_up")) if last else 0
@@ -359,6 +401,7 @@ def _finish(run: _Run, watch: Watch) -> None:
             "files_sha256": folders.file_digests(run.folder.adapter),
         },
     )
+    run.spending.settle()
 
 
 def write_result(prepared: Prepared, server: ServerState, folder: Path) -> None:
@@ -382,4 +425,6 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
         tokens=run.tokens,
         seconds=seconds,
         bytes_up_per_client=run.bytes_up,
+        spent=dict(run.spending.spent),
+        epsilon_of_data=run.spending.epsilon_of_data(),
     )

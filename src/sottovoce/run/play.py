@@ -13,15 +13,23 @@ from sottovoce.codec.fixed_point import fits
 from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.full import FullModel
+from sottovoce.privacy.guard import Guard
 from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
 from sottovoce.run.cohorts import Cohort, Part, devices_of, staleness_scale
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.rounds import RoundRecord, round_step
+from sottovoce.run.protect import clip_norm_memory, protection_of, require_planned
+from sottovoce.run.rounds import (
+    RoundRecord,
+    clip_norm_of,
+    private_round_step,
+    round_step,
+    without_private_facts,
+)
 from sottovoce.strategies import Algorithm, Own, ServerState, Work, factors
 from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.settings import Device
-from sottovoce.train import Client, ClientState, Round, Rule, rate_of
-from sottovoce.update import Tensors, Update, flatten, scale, unflatten
+from sottovoce.train import Client, ClientState, Protection, Round, Rule, rate_of
+from sottovoce.update import Tensors, Update, flatten, l2_norm, scale, unflatten
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,14 @@ def on_base(model: LoraModel | FullModel, residual: Tensors) -> AbstractContextM
 
 def planned_steps(prepared: Prepared, devices: Mapping[str, Device]) -> dict[str, int]:
     """The optimizer steps of a whole round, by client."""
+    units = prepared.plans.units
     return {
-        party.name: Client(party.name, party.train, steps=_steps(devices, party.name)).planned(
-            prepared.config.train
-        )
+        party.name: Client(
+            party.name,
+            party.train,
+            steps=_steps(devices, party.name),
+            units=units.get(party.name, ()),
+        ).planned(prepared.config.train)
         for party in prepared.parties
     }
 
@@ -123,9 +135,18 @@ def play_round(
         Diverged: a client's training is no longer finite and ``on_divergence`` is ``"stop"``.
     """
     federation, model = prepared.config.federation, prepared.model
-    algorithm = federation.strategy.algorithm
+    algorithm, plans, seed = federation.strategy.algorithm, prepared.plans, prepared.config.seed
+    require_planned(prepared.config, plans)
     members = _members(prepared, cohort, devices, memory, history)
-    where = Round(server.round, federation.rounds, prepared.config.seed)
+    where = Round(server.round, federation.rounds, seed)
+    rule = _rule(prepared, algorithm, server, members)
+    protection = protection_of(
+        plans,
+        _sizes(rule, members, model.layout.size),
+        {member.part.client: member.client.state.own for member in members},
+        seed,
+        server.round,
+    )
     diverged: list[str] = []
     with on_base(model, server.residual):
         trained = training.train(
@@ -134,9 +155,12 @@ def play_round(
             {member.part.client: member.vector for member in members},
             prepared.config.train,
             where,
-            rule=_rule(prepared, algorithm, server, members),
+            rule=rule,
+            protection=protection,
             on_step=watch.step(server.round),
-            on_diverged=diverged.append if federation.on_divergence == "drop" else None,
+            on_diverged=diverged.append
+            if federation.on_divergence == "drop" or plans.federation is not None
+            else None,
         )
         by_name = {member.part.client: member for member in members}
         finished = [
@@ -146,17 +170,22 @@ def play_round(
         if federation.on_divergence == "drop":
             diverged += [u.client for u, _ in finished if not fits(u.tensors, u.counts)]
             finished = [pair for pair in finished if pair[0].client not in diverged]
+        if protection is not None:
+            finished = [_protected(pair, protection) for pair in finished]
         if isinstance(federation.personal, Ditto):
             delivered = [by_name[update.client] for update, _ in finished]
             finished = _with_personal(prepared, federation.personal, delivered, finished, where)
-    if len(finished) < federation.minimum_clients:
+    if plans.federation is None and len(finished) < federation.minimum_clients:
         raise VerificationError(
             f"{len(finished)} clients delivered in round {server.round}",
             allowed=f"at least federation.minimum_clients = {federation.minimum_clients}",
             remedy="Lower train.learning_rate; clients were dropped because they diverged",
         )
-    updates = [update for update, _ in finished]
-    after, record = round_step(algorithm, server, updates, population=len(prepared.parties))
+    if plans.federation is not None:
+        # Who is no longer finite counts as zero: to leave it out would tell of its text.
+        zeros = [_nothing(algorithm, server, by_name[name], prepared) for name in diverged]
+        diverged, finished = [], [*finished, *zeros]
+    after, record, updates = _joined(prepared, server, [update for update, _ in finished])
     late = {member.part.client: server.round - member.part.version for member in members}
     record = replace(
         record,
@@ -192,7 +221,8 @@ def _members(
             vector = np.where(factors.held_entries(layout, rank), vector, np.float32(0))
             weights = unflatten(vector, layout)
         steps = _steps(devices, part.client)
-        client = Client(party.name, party.train, state, steps, part.stop_after)
+        units = prepared.plans.units.get(party.name, ())
+        client = Client(party.name, party.train, state, steps, part.stop_after, units)
         members.append(_Member(part, client, weights, vector, rank))
     return members
 
@@ -250,9 +280,69 @@ def _finish(
     if private:
         own = {**own, "private": private}
     counts = {"examples": update.examples, "targets": update.targets, "uniform": 1}
-    weight = counts[config.federation.weighting]
+    # Under a plan a weight that grows with a client's data would let one unit count for more.
+    weight = counts[config.federation.weighting] if not prepared.plans.plans else 1
     update = replace(update, tensors=sent, weight=weight, rank=member.rank)
     return update, replace(state, own=own)
+
+
+def _nothing(
+    algorithm: Algorithm, server: ServerState, member: _Member, prepared: Prepared
+) -> tuple[Update, ClientState]:
+    """What stands for a client whose training is no longer finite, and what it goes on from."""
+    steps = member.client.taken(prepared.config.train)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in algorithm.sent(server).items()}
+    state = member.client.state
+    update = Update(tensors, member.part.client, 0, steps, 0, None, weight=1)
+    return update, replace(state, cursor=state.cursor + steps)
+
+
+def _bounded(update: Update, clip_norm: float) -> Update:
+    """What a client sends: its update within the norm, and no figure of its text."""
+    norm = l2_norm(update.tensors)
+    factor = min(1.0, clip_norm / norm) if 0 < norm < np.inf else float(norm == 0)
+    sent = {n: np.nan_to_num(v, posinf=0.0, neginf=0.0) for n, v in update.tensors.items()}
+    return replace(update, tensors=scale(sent, factor), examples=0, tokens=0, targets=0, loss=None)
+
+
+def _joined(
+    prepared: Prepared, server: ServerState, sent: Sequence[Update]
+) -> tuple[ServerState, RoundRecord, Sequence[Update]]:
+    """What the server makes of a round, what everyone may know of it, and what it received."""
+    plans, algorithm = prepared.plans, prepared.config.federation.strategy.algorithm
+    if plans.federation is not None:
+        source = plans.source(prepared.config.seed, "round", server.round)
+        after, record = private_round_step(algorithm, server, sent, plans.federation, source)
+        clip_norm = clip_norm_of(server, plans.federation)
+        return after, record, [_bounded(update, clip_norm) for update in sent]
+    after, record = round_step(algorithm, server, sent, population=len(prepared.parties))
+    if plans.plans:
+        losses = [update.loss for update in sent if update.loss is not None]
+        record = without_private_facts(record, losses)
+    return after, record, sent
+
+
+def _sizes(rule: Rule, members: Sequence[_Member], size: int) -> dict[str, int]:
+    """How many entries each client trains."""
+    names = [member.part.client for member in members]
+    if rule.trained is None:
+        return dict.fromkeys(names, size)
+    return {name: int(np.count_nonzero(rule.trained[name])) for name in names}
+
+
+def _protected(
+    pair: tuple[Update, ClientState], protection: Protection
+) -> tuple[Update, ClientState]:
+    """What leaves a client that protects its units: nothing that its guard did not release."""
+    update, state = pair
+    guard = protection.guards[update.client]
+    if not isinstance(guard, Guard):
+        raise TypeError(f"the guard of {update.client!r} is {type(guard).__name__}")
+    loss = float(np.mean(guard.losses)) if guard.losses else None
+    update = replace(update, examples=0, tokens=0, targets=0, loss=loss)
+    if guard.clip_norm != guard.plan.first_clip_norm:
+        state = replace(state, own={**state.own, "privacy": clip_norm_memory(guard.clip_norm)})
+    return update, state
 
 
 def _with_personal(

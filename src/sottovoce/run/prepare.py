@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +28,14 @@ from sottovoce.model.full import FullModel
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run.cohorts import devices_of
+from sottovoce.run.protect import Plans, make_plans
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
 from sottovoce.update import Layout
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as HASH
 
 PER_SHOP = 320
 """Conversations of each shop of the generated marketplace: one per customer."""
@@ -47,6 +52,7 @@ class Party:
         units: whose each held-out sequence is: the owner where known, else its conversation, None
             for plain text. Intervals resample these.
         held_out: the held-out conversations themselves; empty for plain text.
+        text_sha256: of all its text, held out or not; empty where only sequences are at hand.
     """
 
     name: str
@@ -54,6 +60,12 @@ class Party:
     validation: tuple[Example, ...]
     units: tuple[str | None, ...]
     held_out: tuple[Conversation, ...] = ()
+    text_sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this party's text from any other, however it is split and cut."""
+        return self.text_sha256 or examples_sha256(self.train)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Prepared:
         model: the base model with its trainable rows.
         tokenizer: the base model's.
         table: what was loaded and skipped and why, as rows for display; the first is the header.
+        plans: how every contribution is protected.
     """
 
     config: Config
@@ -73,6 +86,7 @@ class Prepared:
     model: LoraModel | FullModel
     tokenizer: Tokenizer
     table: tuple[tuple[str, ...], ...]
+    plans: Plans = field(default_factory=Plans)
 
     @cached_property
     def _by_name(self) -> dict[str, Party]:
@@ -98,10 +112,29 @@ class Prepared:
         for party in self.parties:
             digest.update(f"{party.name}\0{len(party.train)}\0{len(party.validation)}".encode())
             for example in (*party.train, *party.validation):
-                digest.update(len(example.tokens).to_bytes(8, "big"))
-                digest.update(np.asarray(example.tokens, "<i4").tobytes())
-                digest.update(np.packbits(example.supervised).tobytes())
+                _update(digest, example)
         return digest.hexdigest()
+
+
+def _text_sha256(texts: Iterable[str]) -> str:
+    """SHA-256 over texts in any order."""
+    each = sorted(sha256(text.encode()).digest() for text in texts)
+    return sha256(b"".join(each)).hexdigest()
+
+
+def examples_sha256(examples: Iterable[Example]) -> str:
+    """SHA-256 over token sequences and whose they are."""
+    digest = sha256()
+    for example in examples:
+        _update(digest, example)
+        digest.update(f"{example.owner}\0".encode())
+    return digest.hexdigest()
+
+
+def _update(digest: HASH, example: Example) -> None:
+    digest.update(len(example.tokens).to_bytes(8, "big"))
+    digest.update(np.asarray(example.tokens, "<i4").tobytes())
+    digest.update(np.packbits(example.supervised).tobytes())
 
 
 def prepare(config: Config) -> Prepared:
@@ -130,7 +163,9 @@ def prepare(config: Config) -> Prepared:
         raise ConfigError(f"federation.minimum_clients is {least}", allowed=f"at most {most}")
     _require_something_shared(config, model.layout)
     devices_of(config.federation.devices, [party.name for party in parties], config.seed)
-    return Prepared(config, parties, model, tokenizer, table)
+    held = {party.name: party.train for party in parties}
+    plans = make_plans(config, held, model.layout.size)
+    return Prepared(config, parties, model, tokenizer, table, plans)
 
 
 def load_parties(
@@ -163,7 +198,12 @@ def load_parties(
             units += [talk.owner or talk.source] * len(pieces)
         parties.append(
             Party(
-                client.name, tuple(train), tuple(held_out), tuple(units), tuple(client.validation)
+                client.name,
+                tuple(train),
+                tuple(held_out),
+                tuple(units),
+                tuple(client.validation),
+                _text_sha256(repr(talk) for talk in (*client.train, *client.validation)),
             )
         )
     _require_examples(parties)
@@ -184,7 +224,11 @@ def _text_parties(
     parties = []
     for client in clients:
         held_out = encode(client.validation)
-        parties.append(Party(client.name, encode(client.train), held_out, (None,) * len(held_out)))
+        text = _text_sha256(one.text for one in (*client.train, *client.validation))
+        train = encode(client.train)
+        parties.append(
+            Party(client.name, train, held_out, (None,) * len(held_out), text_sha256=text)
+        )
     _require_examples(parties)
     return tuple(parties), tuple(loaded.summary.table())
 

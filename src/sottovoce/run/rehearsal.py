@@ -15,6 +15,7 @@ from sottovoce.run.play import (
     play_round,
 )
 from sottovoce.run.prepare import Prepared
+from sottovoce.run.protect import drawn_from, sampled
 from sottovoce.strategies import ServerState
 from sottovoce.train import ClientState
 from sottovoce.update import Tensors, unflatten
@@ -29,12 +30,13 @@ def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, P
     devices = devices_in(prepared)
     steps = planned_steps(prepared, devices)
     versions: dict[int, Tensors] = {}
-    for cohort in cohorts(config.federation, steps, devices, config.seed):
+    federation = drawn_from(prepared.plans, config.federation)
+    for cohort in cohorts(federation, steps, devices, config.seed):
         versions[server.round] = server.weights
         played = play_round(
             prepared,
             server,
-            cohort,
+            sampled(prepared.plans, cohort, config.seed),
             devices=devices,
             memory=clients.__getitem__,
             history=versions.__getitem__,
@@ -74,6 +76,9 @@ def rehearse(
     on_round: Callable[[ServerState, Played], None] | None = None,
 ) -> Rehearsal:
     """Play a whole federation in memory.
+
+    Nothing is charged and no policy is asked: this is for benchmarks and for tuning on text that
+    needs no privacy. Noise and samples are as in a run.
 
     Args:
         prepared: model, data and configuration.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import fsum, isfinite
 
 import numpy as np
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from sottovoce.codec.fixed_point import Sum, add_client, decode, empty_sum
 from sottovoce.errors import VerificationError
+from sottovoce.privacy.bound import bound
+from sottovoce.privacy.plan import NoisySum, PrivacyPlan
+from sottovoce.privacy.settings import AdaptiveClip
+from sottovoce.rng import Source
 from sottovoce.strategies import Algorithm, Mean, ServerState, factors
-from sottovoce.update import Layout, Tensors, Update, l2_norm
+from sottovoce.update import Layout, Tensors, Update, flatten, l2_norm, unflatten
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class RoundRecord:
     """What everyone may know about a round of a plain federation; a ledger's payload.
 
     Lists over clients are in the order of ``clients``, which is sorted. Nothing here is private
-    in a federation without a privacy plan; with one, the plan decides what may be recorded.
+    in a federation without a privacy plan. With one, what depends on the clients' data is left
+    out: ``examples`` and ``tokens`` are empty, and ``loss`` is None or what the plan releases.
 
     Args:
         round: the round's index, from 0.
@@ -63,7 +68,7 @@ class _Facts:
     weight: int
     steps: int
     tokens: int
-    loss: float
+    loss: float | None
 
 
 def digest(tensors: Tensors) -> str:
@@ -135,10 +140,7 @@ def round_step(
     facts: dict[str, _Facts] = {}
     for update in updates:
         if update.client in facts:
-            raise VerificationError(
-                f"client {update.client!r} delivered twice in round {state.round}",
-                allowed="one update per client and round",
-            )
+            raise _twice(update.client, state.round)
         facts[update.client] = _facts(update)
         layout.check(update.tensors)
         _require_held(update)
@@ -158,6 +160,100 @@ def round_step(
     mean = decode(total.tensors, total.weight, held=held.weights())
     after = algorithm.step(state, Mean(mean, len(facts) / (population or len(facts))))
     return after, _record(state.round, facts, mean, after)
+
+
+def private_round_step(
+    algorithm: Algorithm,
+    state: ServerState,
+    updates: Iterable[Update],
+    plan: PrivacyPlan,
+    source: Source,
+) -> tuple[ServerState, RoundRecord]:
+    """Close one round in which whole clients are hidden: bound, add, noise, and step.
+
+        mean = ( Σ_k clip(Δ_k, C) + noise ) / (q · N)
+
+    McMahan et al. 2018, Algorithm 1, with the fixed denominator.
+
+    Args:
+        algorithm: both halves of the federated algorithm.
+        state: before the round; it stays as it was.
+        updates: one per client of the Poisson sample, which may be empty. Read once.
+        plan: of the federation.
+        source: where the noise comes from.
+
+    Returns:
+        The state after the round, and its record, which holds the sample: whoever reads it can
+        claim no amplification.
+
+    Guarantees:
+        - every client counts the same, and moves the mean by at most C / (q·N);
+        - an update that is not finite counts as zero;
+        - an empty sample takes its noisy step.
+
+    Raises:
+        VerificationError: a client twice, or other names or shapes than the round asks for.
+    """
+    # In one order however the state was made or read, so that seeded noise meets the same entries.
+    layout = Layout(dict(sorted(algorithm.sent(state).items())))
+    sized = replace(plan, size=layout.size)
+    clip_norm = clip_norm_of(state, plan)
+    total = NoisySum(sized, clip_norm)
+    steps: dict[str, int] = {}
+    for update in updates:
+        if update.client in steps:
+            raise _twice(update.client, state.round)
+        steps[update.client] = int(update.steps)
+        one = bound(flatten(update.tensors, layout), clip_norm, total.grid.step)
+        total.add(
+            one.steps,
+            np.array([one.norm <= clip_norm]),
+            np.array([np.nan if update.loss is None else update.loss]),
+            np.array([one.finite]),
+        )
+    released = total.release(source)
+    mean = unflatten(released.mean, layout)
+    public = {kind: tensors for kind, tensors in state.moments.items() if kind != "privacy"}
+    after = algorithm.step(replace(state, moments=public), Mean(mean, plan.sampling_probability))
+    if isinstance(plan.clip_norm, AdaptiveClip):
+        memory = {"clip_norm": np.array([released.clip_norm], np.float32)}
+        after = replace(after, moments={**after.moments, "privacy": memory})
+    names = sorted(steps)
+    return after, RoundRecord(
+        round=state.round,
+        clients=tuple(names),
+        examples=(),
+        weights=(1,) * len(names),
+        steps=tuple(steps[name] for name in names),
+        tokens=(),
+        loss=released.loss,
+        weights_sha256=digest(model_tensors(after)),
+        update_norm=l2_norm(mean),
+    )
+
+
+def clip_norm_of(state: ServerState, plan: PrivacyPlan) -> float:
+    """The clip norm of the round to come."""
+    kept = state.moments.get("privacy")
+    return plan.first_clip_norm if kept is None else float(kept["clip_norm"][0])
+
+
+def without_private_facts(record: RoundRecord, losses: Sequence[float]) -> RoundRecord:
+    """A record of clients that protect their own units, without what depends on them.
+
+    Args:
+        record: of the round.
+        losses: what the clients' plans released of their losses.
+    """
+    mean = fsum(losses) / len(losses) if losses else None
+    return replace(record, examples=(), tokens=(), loss=mean)
+
+
+def _twice(client: str, index: int) -> VerificationError:
+    return VerificationError(
+        f"client {client!r} delivered twice in round {index}",
+        allowed="one update per client and round",
+    )
 
 
 def _require_held(update: Update) -> None:
@@ -213,7 +309,7 @@ def _finite(update: Update) -> Tensors:
 
 
 def _facts(update: Update) -> _Facts:
-    if not isfinite(update.loss):
+    if update.loss is not None and not isfinite(update.loss):
         raise VerificationError(
             f"client {update.client!r} reports the loss {update.loss}",
             allowed="a finite number",
@@ -225,7 +321,7 @@ def _facts(update: Update) -> _Facts:
         int(update.counts),
         int(update.steps),
         int(update.tokens),
-        float(update.loss),
+        None if update.loss is None else float(update.loss),
     )
 
 
@@ -233,8 +329,9 @@ def _record(
     index: int, facts: dict[str, _Facts], mean_update: Tensors, after: ServerState
 ) -> RoundRecord:
     rows = [facts[client] for client in sorted(facts)]
-    trained = [row for row in rows if row.steps and row.weight]
-    weight = sum(row.weight for row in trained)
+    told = [(row.weight, row.loss) for row in rows if row.steps and row.loss is not None]
+    trained = [(weight, loss) for weight, loss in told if weight]
+    total = sum(weight for weight, _ in trained)
     return RoundRecord(
         round=index,
         clients=tuple(row.client for row in rows),
@@ -242,7 +339,7 @@ def _record(
         weights=tuple(row.weight for row in rows),
         steps=tuple(row.steps for row in rows),
         tokens=tuple(row.tokens for row in rows),
-        loss=fsum(row.weight * row.loss for row in trained) / weight if trained else None,
+        loss=fsum(weight * loss for weight, loss in trained) / total if trained else None,
         weights_sha256=digest(model_tensors(after)),
         update_norm=l2_norm(mean_update),
     )

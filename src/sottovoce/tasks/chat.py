@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -162,9 +162,9 @@ def encode_all(
     """Turn conversations into sequences as ``encode_chat`` does, and add up what became of them."""
     examples: list[Example] = []
     summary = EncodeSummary()
-    for conversation in conversations:
+    for record, conversation in enumerate(conversations):
         made, counts = encode_chat(conversation, tokenizer, max_length)
-        examples += made
+        examples += [replace(example, record=record) for example in made]
         summary += counts
     return examples, summary
 

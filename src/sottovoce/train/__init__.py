@@ -1,20 +1,12 @@
 """Local training of many clients at once on the group axis."""
 
 from sottovoce.train.batches import IGNORED, Batch, Example, collate, epoch_batches
-from sottovoce.train.engine import (
-    PLAIN,
-    Client,
-    ClientState,
-    Diverged,
-    Progress,
-    Round,
-    Rule,
-    rate_of,
-    train,
-)
+from sottovoce.train.client import PLAIN, Client, ClientState, Protection, Round, Rule
+from sottovoce.train.engine import Diverged, Progress, rate_of, train
 from sottovoce.train.recipe import TrainSettings, learning_rate, steps_in_round
 from sottovoce.train.scoring import Scores, score
 from sottovoce.train.trainable import Trainable
+from sottovoce.train.units import Guard, units_of
 
 __all__ = [
     "IGNORED",
@@ -24,7 +16,9 @@ __all__ = [
     "ClientState",
     "Diverged",
     "Example",
+    "Guard",
     "Progress",
+    "Protection",
     "Round",
     "Rule",
     "Scores",
@@ -37,4 +31,5 @@ __all__ = [
     "score",
     "steps_in_round",
     "train",
+    "units_of",
 ]

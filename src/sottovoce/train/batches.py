@@ -25,6 +25,7 @@ class Example:
         tokens: the token ids, ``[T]``.
         supervised: which tokens are targets, ``[T]``; never the first.
         owner: the person it belongs to, where known.
+        record: which of the client's conversations it was cut from; None where it is whole.
 
     Raises:
         ValueError: no token, or not one mark for each.
@@ -33,6 +34,7 @@ class Example:
     tokens: NDArray[np.int32]
     supervised: NDArray[np.bool_]
     owner: str | None = None
+    record: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.tokens) == len(self.supervised):

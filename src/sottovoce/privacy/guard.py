@@ -1,0 +1,62 @@
+"""One client's protection while it trains: which units a step reads, and what leaves the step."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sottovoce.privacy.clip import clip_and_sum
+from sottovoce.privacy.plan import NoisySum, PrivacyPlan
+from sottovoce.privacy.sampling import poisson
+from sottovoce.rng import Source
+
+
+class Guard:
+    """What a plan does to the steps of one client's local training; ``train`` is handed it.
+
+    A step: ``sample``, then ``add`` for some of the sampled units at a time, then ``release``.
+
+    Guarantees:
+        - how the units are split over calls of ``add`` changes no bit of what is released;
+        - an empty sample releases noise;
+        - a sum is noised exactly once.
+    """
+
+    def __init__(self, plan: PrivacyPlan, source: Source, clip_norm: float | None = None) -> None:
+        self.plan = plan
+        self.clip_norm = plan.first_clip_norm if clip_norm is None else clip_norm
+        self.zeroed = 0
+        self.losses: list[float] = []
+        self._source = source
+        self._sum = NoisySum(plan, self.clip_norm)
+
+    def sample(self) -> NDArray[np.int64]:
+        """The units of the next step, by place. Private."""
+        return poisson(self.plan.units, self.plan.sampling_probability, self._source)
+
+    def add(self, gradients: Tensor, losses: NDArray[np.float64]) -> None:
+        """Bound and add the gradients of some of the sampled units.
+
+        Args:
+            gradients: one row per unit, ``[E, D]``. Private.
+            losses: of the same units, ``[E]``. Private.
+        """
+        clipped = clip_and_sum(gradients, self.clip_norm, self._sum.grid.step)
+        self._sum.add(
+            clipped.total.cpu().numpy(),
+            (clipped.norms <= self.clip_norm).cpu().numpy(),
+            losses,
+            clipped.finite.cpu().numpy(),
+        )
+
+    def release(self) -> Tensor:
+        """The noisy mean gradient of the step, ``[D]``; public from here on."""
+        released = self._sum.release(self._source)
+        self.zeroed += self._sum.zeroed
+        if released.loss is not None:
+            self.losses.append(released.loss)
+        self.clip_norm = released.clip_norm
+        self._sum = NoisySum(self.plan, self.clip_norm)
+        return torch.from_numpy(released.mean)

@@ -1,0 +1,158 @@
+"""What was spent on the same text by all runs of a folder, written before it is spent.
+
+One file beside the run folders. A run reserves all that it may spend before its first round, and
+says at its end what it did spend; a run that ended otherwise stands with what it reserved. So the
+sum can be too large and never too small, and deleting a run folder forgets nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from sottovoce.errors import UsageError, VerificationError
+from sottovoce.privacy.accounting import Release, SampledGaussian
+from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
+from sottovoce.privacy.policy import UNITS
+from sottovoce.run.ledger import Ledger, Record, read
+
+NAME = "privacy-budget.jsonl"
+PATIENCE_S = 10.0
+"""How long a run waits for another one to have written its line."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run spends, or may spend, on one client's text.
+
+    Args:
+        data_sha256: the text.
+        unit: what the run hides.
+        noise_multiplier: of every release.
+        sampling_probability: of every release.
+        releases: how many.
+    """
+
+    data_sha256: str
+    unit: str
+    noise_multiplier: float
+    sampling_probability: float
+    releases: int
+
+
+Rows = Mapping[str, Sequence[Row]]
+"""By run, what it stands with on every client's text."""
+
+
+def total(rows: Rows, data_sha256: str, plan: PrivacyPlan, *, without: str | None = None) -> float:
+    """ε of all that runs have spent or reserved on one client's text, for the plan's unit.
+
+    A run that hides a stronger unit hides the plan's as well. One that hides a weaker unit bounds
+    nothing for the plan's, so the total is infinite.
+
+    Args:
+        rows: what every run stands with.
+        data_sha256: the text.
+        plan: gives unit and δ.
+        without: a run that is left out.
+    """
+    found: list[tuple[Release, int]] = []
+    for run, own in rows.items():
+        for row in own:
+            if run == without or row.data_sha256 != data_sha256 or not row.releases:
+                continue
+            if UNITS.index(row.unit) < UNITS.index(plan.unit):
+                return inf
+            release = SampledGaussian(row.noise_multiplier, row.sampling_probability)
+            found.append((release, row.releases))
+    return epsilon_of(found, plan).epsilon
+
+
+class Budget:
+    """The spending of all runs of one folder, on disk.
+
+    Args:
+        path: the file; it may not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> dict[str, list[Row]]:
+        """What every run stands with.
+
+        Raises:
+            VerificationError: a line of the file was altered.
+        """
+        if not self.path.exists():
+            return {}
+        # Opening waits for a line under way, and drops one that a crash cut short.
+        with self._open():
+            return self._read()
+
+    def reserve(self, rows: Sequence[Row], allow: Callable[[Rows], None]) -> str:
+        """Write down all that a run may spend, if that is allowed; the name under which it stands.
+
+        Args:
+            rows: one for each client.
+            allow: told what all other runs stand with; it raises where this one may not begin.
+                Nobody else can reserve between its answer and the line that is written.
+        """
+        run = secrets.token_hex(16)
+        with self._open() as ledger:
+            allow(self._read())
+            ledger.append(
+                "reserve", {"run": run, "rows": [list(vars(row).values()) for row in rows]}
+            )
+        return run
+
+    def settle(self, run: str, releases: Sequence[int]) -> None:
+        """Write down what a run has spent, client by client as it reserved."""
+        with self._open() as ledger:
+            ledger.append("settle", {"run": run, "releases": list(releases)})
+
+    def _read(self) -> dict[str, list[Row]]:
+        rows: dict[str, list[Row]] = {}
+        for record in read(self.path):
+            payload: Mapping[str, Any] = record.payload
+            try:
+                if record.kind == "reserve":
+                    rows[payload["run"]] = [Row(*row) for row in payload["rows"]]
+                else:
+                    before = rows[payload["run"]]
+                    pairs = zip(before, payload["releases"], strict=True)
+                    rows[payload["run"]] = [
+                        Row(**{**vars(row), "releases": int(count)}) for row, count in pairs
+                    ]
+            except (KeyError, TypeError, ValueError) as error:
+                raise _unknown(self.path, record) from error
+        return rows
+
+    @contextmanager
+    def _open(self) -> Iterator[Ledger]:
+        """The file for as long as a few lines take; another run may be writing to it."""
+        waited_until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                ledger = Ledger.open(self.path)
+            except UsageError:
+                if time.monotonic() > waited_until:
+                    raise
+                time.sleep(0.05)
+                continue
+            with ledger:
+                yield ledger
+            return
+
+
+def _unknown(path: Path, record: Record) -> VerificationError:
+    return VerificationError(
+        f"record {record.index} ({record.kind}) of {path} does not hold what its kind needs",
+        remedy="Restore the file from a copy; without it nobody knows what was spent",
+    )
