@@ -200,8 +200,9 @@ def _closing(facts: dict[str, Any], picture: Path) -> list[str]:
     hidden = facts["private"]
     with_noise = (
         f"With every customer hidden it closes {hidden['gap_closed']:.0%}."
-        if hidden["gap_closed"] is not None
-        else f"With every customer hidden its loss is {hidden['loss']:.3f}."
+        if (hidden["gap_closed"] or 0) > 0
+        else f"With every customer hidden its loss is {hidden['loss']:.2f}, more than each shop's "
+        "alone: so few customers hide only behind a lot of noise."
     )
     return [
         gap,
