@@ -69,6 +69,7 @@ def test_run_eval_chat_and_export_tell_one_story(sotto: Sotto, tmp_path: Path) -
     assert facts["privacy"] == {
         "unit": "none", "epsilon": None, "delta": None, "accountant": None,
         "noise_multiplier": None, "noise_std": None, "epsilon_rdp": None,
+        "epsilon_of_data": None,
     }  # fmt: skip
     run = str(facts["run_dir"])
     assert run == "runs/marketplace"

@@ -335,7 +335,8 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
         "gap_closed_reason": reason,
         "learning_rates": dict(done.learning_rates),
         "adapter_sha256": outcome.adapter_sha256,
-        "privacy": privacy_facts(prepared.plans, outcome.spent),
+        "privacy": privacy_facts(prepared.plans, outcome.spent)
+        | {"epsilon_of_data": outcome.epsilon_of_data},
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
         if outcome.seconds and outcome.tokens

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sottovoce.privacy import gaussian
 from sottovoce.privacy.guard import Guard
-from sottovoce.privacy.plan import PrivacyPlan, grid
+from sottovoce.privacy.plan import PrivacyPlan, clip_norm_memory, grid
 from sottovoce.privacy.settings import AdaptiveClip
 from sottovoce.rng import Source, seeded_source
 
@@ -138,7 +138,7 @@ def test_every_release_begins_anew_and_is_noised_once_with_the_norm_of_its_step(
 
 def test_the_clip_norm_of_an_earlier_round_is_taken_up() -> None:
     assert Guard(plan_of(clip_norm=ADAPTIVE), seeded_source(0)).clip_norm == 2.0
-    guard = Guard(plan_of(clip_norm=ADAPTIVE), seeded_source(0), 0.25)
+    guard = Guard(plan_of(clip_norm=ADAPTIVE), seeded_source(0), clip_norm_memory(0.25))
     assert guard.clip_norm == 0.25
     guard.add(torch.tensor([[1.0, 0.0, 0.0]]), np.zeros(1))
     with pytest.MonkeyPatch.context() as patch:

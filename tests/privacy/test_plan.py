@@ -556,3 +556,15 @@ def test_the_settings_reach_the_plan() -> None:
         loss_bound=3.0,
         target=None,
     )
+
+
+def test_a_target_beyond_what_a_grid_covers_is_refused_with_the_right_way_out() -> None:
+    with pytest.raises(ConfigError, match=r"privacy.epsilon is 200, more than .* Lower it") as seen:
+        make_plan(
+            PrivacySettings(unit="owner", epsilon=200.0, delta=1e-5, clip_norm=1.0),
+            units=100,
+            expected_units=10,
+            releases=5,
+            size=10,
+        )
+    assert "Raise" not in str(seen.value)

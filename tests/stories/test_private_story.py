@@ -209,6 +209,21 @@ def test_the_same_file_is_the_same_data_whatever_the_recipe(
     assert found[0] == found[1]
 
 
+def test_a_file_that_was_moved_is_the_same_text_and_the_result_says_what_it_cost(
+    sotto: Sotto, tmp_path: Path
+) -> None:
+    """Else a copy of the data under another name starts a new budget."""
+    (tmp_path / "moved.jsonl").write_bytes((tmp_path / "talks.jsonl").read_bytes())
+    costs = []
+    for place, more in enumerate(([], ["--set", "data.path=moved.jsonl"])):
+        settings = ["--set", f"run.dir=runs/{place}", *more]
+        code, out, err = sotto("run", "client.toml", "--json", *settings)
+        assert code == 0, err
+        costs.append(one_object(out)["privacy"])
+    assert costs[0]["epsilon_of_data"] == pytest.approx(costs[0]["epsilon"])
+    assert costs[1]["epsilon_of_data"] > 1.2 * costs[1]["epsilon"]
+
+
 # Wrong input
 
 

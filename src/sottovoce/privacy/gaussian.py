@@ -178,12 +178,6 @@ def grid_cost(noise_std_steps: float, size: int, releases: int) -> GridCost:
     return GridCost(14 * entries / noise_std_steps**2, entries * 2.0**-143)
 
 
-def _check(**values: float) -> None:
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} is {value}", allowed="a positive finite number")
-
-
 def _check_size(size: int) -> None:
     if size < 1:
         raise ConfigError(f"a vector of {size} entries", allowed="1 or more")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sottovoce.privacy.clip import clip_and_sum
-from sottovoce.privacy.plan import NoisySum, PrivacyPlan
+from sottovoce.privacy.plan import Memory, NoisySum, PrivacyPlan
 from sottovoce.privacy.sampling import poisson
 from sottovoce.rng import Source
 
@@ -24,9 +24,9 @@ class Guard:
         - a sum is noised exactly once.
     """
 
-    def __init__(self, plan: PrivacyPlan, source: Source, clip_norm: float | None = None) -> None:
+    def __init__(self, plan: PrivacyPlan, source: Source, memory: Memory | None = None) -> None:
         self.plan = plan
-        self.clip_norm = plan.first_clip_norm if clip_norm is None else clip_norm
+        self.clip_norm = plan.current_clip_norm(memory)
         self.zeroed = 0
         self.losses: list[float] = []
         self._source = source

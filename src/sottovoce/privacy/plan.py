@@ -15,7 +15,7 @@ Everything is an integer multiple of a grid, so a sum does not depend on its ord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, sqrt
 
@@ -27,6 +27,9 @@ from sottovoce.privacy import accounting, gaussian
 from sottovoce.privacy.accounting import Epsilon, Release, SampledGaussian
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings, Unit
 from sottovoce.rng import Source
+
+Memory = Mapping[str, NDArray[np.float32]]
+"""What outlives a release where the clip norm moves."""
 
 LEAST_MULTIPLIER = 0.01
 """A smaller noise multiplier hides nothing."""
@@ -133,6 +136,15 @@ class PrivacyPlan:
         """
         return self.releases if self.target is None else max(0, self.releases - spent)
 
+    def current_clip_norm(self, memory: Memory | None) -> float:
+        """The clip norm of the release to come.
+
+        Args:
+            memory: what ``clip_norm_memory`` made of it after the release before; None before the
+                first.
+        """
+        return self.first_clip_norm if memory is None else float(memory["clip_norm"][0])
+
     def next_clip_norm(self, clip_norm: float, share_within: float) -> float:
         """The clip norm after a release: C · exp(-η (b̃ - γ)), or C where it is fixed.
 
@@ -142,6 +154,11 @@ class PrivacyPlan:
             return clip_norm
         moved = self.clip_norm.learning_rate * (share_within - self.clip_norm.quantile)
         return clip_norm * exp(-moved)
+
+
+def clip_norm_memory(clip_norm: float) -> Memory:
+    """A clip norm as tensors, to be kept with the state of whoever releases."""
+    return {"clip_norm": np.array([clip_norm], np.float32)}
 
 
 @dataclass(frozen=True)
@@ -322,11 +339,16 @@ def _noise_for(plan: PrivacyPlan, target: float) -> float:
     if plan.size:
         # The cost at the least noise there is bounds the cost at the noise that is found.
         cost = _cost(plan, LEAST_MULTIPLIER, plan.releases)
+    delta = cost.delta_left(plan.delta, target + 1.0)
+    if not delta > 0:
+        raise ConfigError(
+            f"privacy.epsilon is {target:g}, more than noise on a grid can be accounted for, and "
+            "more than hides anything",
+            remedy='Lower it, 10 is already much, or write unit = "none"',
+        )
     try:
         return accounting.noise_for(
-            lambda z: [(SampledGaussian(z, q), plan.releases)],
-            target - cost.epsilon,
-            cost.delta_left(plan.delta, target + 1.0),
+            lambda z: [(SampledGaussian(z, q), plan.releases)], target - cost.epsilon, delta
         )
     except ConfigError as error:
         raise ConfigError(

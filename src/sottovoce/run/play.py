@@ -14,13 +14,13 @@ from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.full import FullModel
 from sottovoce.privacy.guard import Guard
+from sottovoce.privacy.plan import clip_norm_memory
 from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
 from sottovoce.run.cohorts import Cohort, Part, devices_of, staleness_scale
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.protect import clip_norm_memory, protection_of, require_planned
+from sottovoce.run.protect import protection_of, require_planned
 from sottovoce.run.rounds import (
     RoundRecord,
-    clip_norm_of,
     private_round_step,
     round_step,
     without_private_facts,
@@ -313,7 +313,7 @@ def _joined(
     if plans.federation is not None:
         source = plans.source(prepared.config.seed, "round", server.round)
         after, record = private_round_step(algorithm, server, sent, plans.federation, source)
-        clip_norm = clip_norm_of(server, plans.federation)
+        clip_norm = plans.federation.current_clip_norm(server.moments.get("privacy"))
         return after, record, [_bounded(update, clip_norm) for update in sent]
     after, record = round_step(algorithm, server, sent, population=len(prepared.parties))
     if plans.plans:

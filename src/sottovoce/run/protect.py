@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sottovoce.config import Config
 from sottovoce.errors import ConfigError
 from sottovoce.privacy.accounting import Epsilon, Release
@@ -338,20 +335,9 @@ def protection_of(
             name: Guard(
                 replace(plans.plans[name], size=size),
                 plans.source(seed, name, round_index),
-                remembered_clip_norm(owned[name]),
+                owned[name].get("privacy"),
             )
             for name, size in sizes.items()
         },
         plans.settings.examples_per_owner if plans.settings.unit == "owner" else 2**31,
     )
-
-
-def remembered_clip_norm(own: Own) -> float | None:
-    """The clip norm that an earlier round left behind; None before the first."""
-    kept = own.get("privacy")
-    return None if kept is None else float(kept["clip_norm"][0])
-
-
-def clip_norm_memory(clip_norm: float) -> dict[str, NDArray[np.float32]]:
-    """A clip norm as tensors, to be kept with a state."""
-    return {"clip_norm": np.array([clip_norm], np.float32)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sottovoce.codec.fixed_point import Sum, add_client, decode, empty_sum
 from sottovoce.errors import VerificationError
 from sottovoce.privacy.bound import bound
-from sottovoce.privacy.plan import NoisySum, PrivacyPlan
+from sottovoce.privacy.plan import NoisySum, PrivacyPlan, clip_norm_memory
 from sottovoce.privacy.settings import AdaptiveClip
 from sottovoce.rng import Source
 from sottovoce.strategies import Algorithm, Mean, ServerState, factors
@@ -197,7 +197,7 @@ def private_round_step(
     # In one order however the state was made or read, so that seeded noise meets the same entries.
     layout = Layout(dict(sorted(algorithm.sent(state).items())))
     sized = replace(plan, size=layout.size)
-    clip_norm = clip_norm_of(state, plan)
+    clip_norm = plan.current_clip_norm(state.moments.get("privacy"))
     total = NoisySum(sized, clip_norm)
     steps: dict[str, int] = {}
     for update in updates:
@@ -216,7 +216,7 @@ def private_round_step(
     public = {kind: tensors for kind, tensors in state.moments.items() if kind != "privacy"}
     after = algorithm.step(replace(state, moments=public), Mean(mean, plan.sampling_probability))
     if isinstance(plan.clip_norm, AdaptiveClip):
-        memory = {"clip_norm": np.array([released.clip_norm], np.float32)}
+        memory = clip_norm_memory(released.clip_norm)
         after = replace(after, moments={**after.moments, "privacy": memory})
     names = sorted(steps)
     return after, RoundRecord(
@@ -230,12 +230,6 @@ def private_round_step(
         weights_sha256=digest(model_tensors(after)),
         update_norm=l2_norm(mean),
     )
-
-
-def clip_norm_of(state: ServerState, plan: PrivacyPlan) -> float:
-    """The clip norm of the round to come."""
-    kept = state.moments.get("privacy")
-    return plan.first_clip_norm if kept is None else float(kept["clip_norm"][0])
 
 
 def without_private_facts(record: RoundRecord, losses: Sequence[float]) -> RoundRecord:

@@ -62,7 +62,8 @@ class Spending:
             RefusedError: with the rule.
             ConfigError: the policy cannot be read.
         """
-        self._allow(self._budget.rows() if self._counts else {}, self._planned())
+        if self._prepared.config.privacy.policy is not None:
+            self._allow(self._budget.rows() if self._counts else {}, self._planned())
 
     def _planned(self) -> dict[str, int]:
         """The most that every plan comes to: what it planned, or what was drawn again on top."""
