@@ -137,7 +137,7 @@ def run(
 ) -> None:
     """Run a federation in this process."""
     from sottovoce.config import load_config
-    from sottovoce.console import print_table, to_json, watching
+    from sottovoce.console import epsilon_rows, personal_rows, print_table, to_json, watching
     from sottovoce.run.compare import compare as run_all
     from sottovoce.run.compare import federation_only
     from sottovoce.run.prepare import prepare
@@ -153,18 +153,23 @@ def run(
         start = run_all if compare else federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
     facts = _run_facts(prepared, done)
+    if done.outcome.zeroed:
+        told = f"{done.outcome.zeroed} contributions were not finite and counted as zero"
+        typer.echo(f"{told}; that is private to who holds the text", err=True)
     if json:
         typer.echo(to_json(facts))
         return
+    if facts["privacy"].get("clients"):
+        print_table("each client's own ε", epsilon_rows(facts["privacy"]["clients"]))
     if facts["personal"] is not None:
-        print_table("each client's own model: held-out loss", _personal_rows(facts["personal"]))
+        print_table("each client's own model: held-out loss", personal_rows(facts["personal"]))
     typer.echo(_in_words(facts))
 
 
 @app.command(name="eval")
 def evaluate(run_dir: RunDir, overrides: Set = None, json: Json = False) -> None:
     """Score a run's answers on held-out conversations, per client, with intervals."""
-    from sottovoce.console import print_table, to_json
+    from sottovoce.console import eval_rows, print_table, to_json
     from sottovoce.run.finished import open_run, score_run
 
     finished = open_run(run_dir, overrides or [])
@@ -172,7 +177,7 @@ def evaluate(run_dir: RunDir, overrides: Set = None, json: Json = False) -> None
     if json:
         typer.echo(to_json(_eval_facts(losses, answers)))
         return
-    print_table(f"{run_dir}: held-out conversations, 95 % intervals", _eval_rows(losses, answers))
+    print_table(f"{run_dir}: held-out conversations, 95 % intervals", eval_rows(losses, answers))
 
 
 @app.command()
@@ -278,14 +283,24 @@ def epsilon(
     from sottovoce.console import to_json
     from sottovoce.privacy.question import Question, answer
 
-    noise = {"noise_multiplier": noise_multiplier, "target_epsilon": target_epsilon}
-    sizes = {"examples": examples, "owners": owners, "clients": clients, "steps": steps}
-    samples = {"batch_size": batch_size, "owners_per_step": owners_per_step}
-    more = {"clients_per_round": clients_per_round, "rounds": rounds}
-    caps = {"max_participations": max_participations, "examples_per_person": examples_per_person}
-    facts = answer(
-        Question(unit, delta, epochs=epochs, **noise, **sizes, **samples, **more, **caps)  # type: ignore[arg-type]
+    asked = Question(
+        unit=unit,
+        delta=delta,
+        noise_multiplier=noise_multiplier,
+        target_epsilon=target_epsilon,
+        examples=examples,
+        batch_size=batch_size,
+        epochs=epochs,
+        owners=owners,
+        owners_per_step=owners_per_step,
+        steps=steps,
+        clients=clients,
+        clients_per_round=clients_per_round,
+        rounds=rounds,
+        max_participations=max_participations,
+        examples_per_person=examples_per_person,
     )
+    facts = answer(asked)
     if json:
         typer.echo(to_json(facts))
         return
@@ -358,14 +373,6 @@ def _personal_facts(outcome: Outcome) -> dict[str, Any] | None:
     }
 
 
-def _personal_rows(personal: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    rows = [
-        [name, *(f"{figures[key]:.4f}" for key in ("shared", "personal", "gain"))]
-        for name, figures in personal.items()
-    ]
-    return [["client", "shared", "its own", "gain"], *rows]
-
-
 def _in_words(facts: Mapping[str, Any]) -> str:
     losses = "  ".join(
         f"{arm} {loss:.4f}" for arm, loss in facts["loss"].items() if loss is not None
@@ -422,25 +429,3 @@ def _eval_facts(losses: LossReport, answers: AnswerReport | None) -> dict[str, A
 
 def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
     return None if estimate is None else asdict(estimate)
-
-
-def _eval_rows(losses: LossReport, answers: AnswerReport | None) -> list[list[str]]:
-    figures = [("loss", losses.loss), ("token accuracy", losses.token_accuracy)]
-    if answers is not None:
-        figures += [
-            ("ROUGE-L", answers.rouge_l),
-            ("exact tool calls", answers.tool_call_accuracy),
-        ]
-
-    def cell(estimate: Estimate | None) -> str:
-        if estimate is None:
-            return "-"
-        if estimate.low is None or estimate.high is None:
-            return f"{estimate.value:.3f}"
-        return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
-
-    rows = [["client", *(name for name, _ in figures)]]
-    for client in losses.loss.clients:
-        rows.append([client, *(cell(scores.clients.get(client)) for _, scores in figures)])
-    rows.append(["average", *(cell(scores.average) for _, scores in figures)])
-    return rows

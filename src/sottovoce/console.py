@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sottovoce.evaluate import AnswerReport, Estimate, LossReport
     from sottovoce.run.arms import Evaluation, Watch
     from sottovoce.train import Progress as StepProgress
 
@@ -102,3 +103,42 @@ def watching(
             )
 
         yield lambda arm: Watch(arm, on_step=step, on_evaluation=evaluated)
+
+
+def personal_rows(personal: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """What each client's own model gives it, as rows; the first is the header."""
+    rows = [
+        [name, *(f"{figures[key]:.4f}" for key in ("shared", "personal", "gain"))]
+        for name, figures in personal.items()
+    ]
+    return [["client", "shared", "its own", "gain"], *rows]
+
+
+def eval_rows(losses: LossReport, answers: AnswerReport | None) -> list[list[str]]:
+    """Scores per client and on average, with intervals, as rows; the first is the header."""
+    figures = [("loss", losses.loss), ("token accuracy", losses.token_accuracy)]
+    if answers is not None:
+        figures += [
+            ("ROUGE-L", answers.rouge_l),
+            ("exact tool calls", answers.tool_call_accuracy),
+        ]
+
+    def cell(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return "-"
+        if estimate.low is None or estimate.high is None:
+            return f"{estimate.value:.3f}"
+        return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+
+    rows = [["client", *(name for name, _ in figures)]]
+    for client in losses.loss.clients:
+        rows.append([client, *(cell(scores.clients.get(client)) for _, scores in figures)])
+    rows.append(["average", *(cell(scores.average) for _, scores in figures)])
+    return rows
+
+
+def epsilon_rows(clients: Mapping[str, float]) -> list[list[str]]:
+    """ε of every client that protects its own units, as rows; the first is the header."""
+    from sottovoce.privacy.statement import number
+
+    return [["client", "ε"], *([name, number(value)] for name, value in clients.items())]

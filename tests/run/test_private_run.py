@@ -402,9 +402,32 @@ def test_a_client_that_is_not_finite_counts_as_zero(
     run = at(world, tmp_path / "run")
     outcome = federate(run)
     assert np.isfinite(outcome.weights).all()
+    assert outcome.zeroed == 2, "once a round"
     assert all(
         row["clients"] == ["ada", "ben", "cyd"] for row in payloads(tmp_path / "run", "round")
     )
+
+
+@pytest.mark.parametrize("unit", ["owner", "example"])
+def test_a_unit_that_is_not_finite_is_counted_and_spoils_nothing(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    real = type(world.model).gradients
+
+    def spoil(self: Any, weights: Any, batch: Any, out: Any) -> Any:
+        sums = real(self, weights, batch, out)
+        out[:, 0] = np.nan
+        return sums
+
+    monkeypatch.setattr(type(world.model), "gradients", spoil)
+    outcome = federate(at(world, tmp_path / "run", unit))
+    assert np.isfinite(outcome.weights).all()
+    assert outcome.zeroed >= 2
+
+
+def test_nothing_is_counted_where_everything_is_finite(world: Prepared, tmp_path: Path) -> None:
+    for unit in ("client", "owner"):
+        assert federate(at(world, tmp_path / unit, unit)).zeroed == 0
 
 
 def test_a_spoilt_update_of_a_client_counts_as_zero(

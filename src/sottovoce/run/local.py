@@ -57,6 +57,7 @@ class _Run:
     personal: bool = False
     ended: bool = False
     bytes_up: int = 0
+    zeroed: int = 0
 
     def __post_init__(self) -> None:
         config = self.prepared.config
@@ -99,6 +100,7 @@ class Outcome:
         tokens: tokens trained on in this process; 0 where the run was finished already.
         seconds: time spent training in this process.
         bytes_up_per_client: what one client sent in the last round.
+        zeroed: contributions that were not finite and count as zero, in this process. Private.
         spent: releases charged, by the name of each privacy plan.
         epsilon_of_data: ε of everything that runs of this folder spent or reserved on the same
             data, at the client where it is largest; None without privacy.
@@ -112,6 +114,7 @@ class Outcome:
     tokens: int
     seconds: float
     bytes_up_per_client: int
+    zeroed: int
     spent: Mapping[str, int]
     epsilon_of_data: float | None
 
@@ -241,6 +244,7 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     if wire is not None:
         _write_wire(wire, before, played.updates)
     run.server = played.server
+    run.zeroed += played.zeroed
     run.spending.took_part(played.record.clients)
     run.tokens += sum(update.tokens for update in played.updates)
     run.bytes_up = max((_bytes(u.tensors) for u in played.updates), default=run.bytes_up)
@@ -425,6 +429,7 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
         tokens=run.tokens,
         seconds=seconds,
         bytes_up_per_client=run.bytes_up,
+        zeroed=run.zeroed,
         spent=dict(run.spending.spent),
         epsilon_of_data=run.spending.epsilon_of_data(),
     )

@@ -41,12 +41,14 @@ class Played:
         clients: the new states of those that took part.
         updates: what each sent.
         record: what everyone may know.
+        zeroed: contributions under a plan that were not finite and count as zero. Private.
     """
 
     server: ServerState
     clients: Mapping[str, ClientState]
     updates: Sequence[Update]
     record: RoundRecord
+    zeroed: int = 0
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def play_round(
         # Who is no longer finite counts as zero: to leave it out would tell of its text.
         zeros = [_nothing(algorithm, server, by_name[name], prepared) for name in diverged]
         diverged, finished = [], [*finished, *zeros]
+    zeroed = _zeroed(prepared, protection, [update for update, _ in finished])
     after, record, updates = _joined(prepared, server, [update for update, _ in finished])
     late = {member.part.client: server.round - member.part.version for member in members}
     record = replace(
@@ -193,7 +196,8 @@ def play_round(
         staleness=tuple(late[name] for name in record.clients),
         simulated_time=round(cohort.time, 6),
     )
-    return Played(after, {update.client: state for update, state in finished}, updates, record)
+    states = {update.client: state for update, state in finished}
+    return Played(after, states, updates, record, zeroed)
 
 
 def _members(
@@ -303,6 +307,16 @@ def _bounded(update: Update, clip_norm: float) -> Update:
     factor = min(1.0, clip_norm / norm) if 0 < norm < np.inf else float(norm == 0)
     sent = {n: np.nan_to_num(v, posinf=0.0, neginf=0.0) for n, v in update.tensors.items()}
     return replace(update, tensors=scale(sent, factor), examples=0, tokens=0, targets=0, loss=None)
+
+
+def _zeroed(prepared: Prepared, protection: Protection | None, sent: Sequence[Update]) -> int:
+    """How many contributions count as zero because they were not finite."""
+    if protection is not None:
+        return sum(guard.zeroed for guard in protection.guards.values())
+    if prepared.plans.federation is None:
+        return 0
+    # A client whose training ended early stands here with zeros and without a loss.
+    return sum(update.loss is None or not np.isfinite(l2_norm(update.tensors)) for update in sent)
 
 
 def _joined(

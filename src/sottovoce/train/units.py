@@ -19,7 +19,13 @@ Units = Sequence[Sequence[Example]]
 
 
 class Guard(Protocol):
-    """What training asks of a client's protection; a privacy plan makes it."""
+    """What training asks of a client's protection; a privacy plan makes it.
+
+    Args:
+        zeroed: contributions so far that were not finite and count as zero. Private.
+    """
+
+    zeroed: int
 
     def sample(self) -> NDArray[np.int64]:
         """The units of the next step, by place."""
