@@ -62,11 +62,15 @@ class CompareSettings(BaseModel, frozen=True, extra="forbid"):
             conversations; what is reported comes from the other half. Empty: nothing is tuned.
         local_learning_rate: for clients that train alone; None takes ``train.learning_rate``.
         centralised_learning_rate: for training on the union; None takes ``train.learning_rate``.
+        train: the recipe of the arms that don't federate, whole, where ``[train]`` is made for
+            noise and would make them look worse than they are. How much is read stays that of
+            ``[train]``.
     """
 
     learning_rates: tuple[float, ...] = ()
     local_learning_rate: float | None = Field(None, gt=0)
     centralised_learning_rate: float | None = Field(None, gt=0)
+    train: TrainSettings | None = None
 
 
 class EvaluateSettings(BaseModel, frozen=True, extra="forbid"):
@@ -113,6 +117,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 "compare.learning_rates tunes on the text that privacy.unit = "
                 f'"{self.privacy.unit}" protects, which no epsilon covers; remove it'
             )
+        _require_equal_reading(self.compare, self.train)
         if (self.data.format == "text") != (self.task == "pretrain"):
             raise ValueError(
                 f'task is "{self.task}" and data.format is "{self.data.format}"; '
@@ -129,6 +134,23 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 f'"{self.data.clients}", which names the clients; remove one of them'
             )
         return self
+
+
+_READING = ("batch_size", "steps_per_round", "epochs_per_round", "max_length")
+"""The settings that decide what is read and how often, the same in every arm of a comparison."""
+
+
+def _require_equal_reading(compare: CompareSettings, train: TrainSettings) -> None:
+    """Refuse a recipe by which the other arms would read more or less than the federation."""
+    if compare.train is None:
+        return
+    for name in _READING:
+        other, own = getattr(compare.train, name), getattr(train, name)
+        if other != own:
+            raise ValueError(
+                f"compare.train.{name} is {other} and train.{name} is {own}; write the same, so "
+                "that all arms read the same conversations equally often"
+            )
 
 
 def _require_fitting(

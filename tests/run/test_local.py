@@ -21,6 +21,7 @@ from sottovoce.run.ledger import verify
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Prepared, prepare
 from sottovoce.run.rounds import digest
+from sottovoce.train import Progress
 
 
 def settings(folder: Path, **changes: object) -> Config:
@@ -194,6 +195,60 @@ def test_comparison_tunes_every_arm_on_the_same_grid(prepared: Prepared, tmp_pat
     done = compare(run, watch=Watch)
     assert dict(done.learning_rates) == {"local": 0.01, "federated": 0.01, "centralised": 0.01}
     assert all(value is not None for value in done.loss.values())
+
+
+@pytest.mark.parametrize(
+    ("train", "drawn"),
+    [
+        ({"steps_per_round": 2, "batch_size": 2}, None),
+        ({"steps_per_round": 1, "batch_size": 8}, 4),
+        ({"steps_per_round": None, "epochs_per_round": 1.0, "batch_size": 2}, 4),
+    ],
+    ids=["steps", "batches larger than a client", "epochs"],
+)
+def test_all_arms_read_the_same_conversations_equally_often(
+    prepared: Prepared, tmp_path: Path, train: dict[str, object], drawn: int | None
+) -> None:
+    """Of eight clients with four conversations of one length, in two rounds."""
+    one = prepared.parties[0].train[0]
+    parties = tuple(replace(party, train=(one,) * 4) for party in prepared.parties)
+    federation = {"rounds": 2} | ({} if drawn is None else {"clients_per_round": drawn})
+    few = {"evaluate_every": 2, "evaluate_clients": 8}
+    run = within(prepared, tmp_path / "run", federation=federation, train=train, run=few)
+    read = dict.fromkeys(("federated", "local", "centralised"), 0)
+
+    def count(arm: str, _round: int, progress: Progress) -> None:
+        read[arm] += progress.tokens
+
+    compare(replace(run, parties=parties), watch=lambda arm: Watch(arm, on_step=count))
+    assert read["local"] == read["federated"] == read["centralised"] > 0
+
+
+def test_a_client_that_nobody_judges_does_not_train_alone(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    done = compare(
+        within(prepared, tmp_path / "run", run={"evaluate_clients": 2, "evaluate_every": 3}),
+        watch=Watch,
+    )
+    assert [len(curve[-1].loss) for curve in done.curves.values()] == [2, 2, 2]
+
+
+def test_the_other_arms_may_have_a_recipe_of_their_own(prepared: Prepared, tmp_path: Path) -> None:
+    own = settings(tmp_path).train.model_copy(update={"optimizer": "sgd", "learning_rate": 1e-9})
+    run = within(
+        prepared, tmp_path / "run", run={"evaluate_every": 3}, compare={"train": own.model_dump()}
+    )
+    done = compare(run, watch=Watch)
+    assert dict(done.learning_rates) == {"local": 1e-9, "federated": 0.01, "centralised": 1e-9}
+    assert done.loss["local"] == pytest.approx(done.loss["base"], abs=1e-6)
+    assert open_run(done.outcome.folder.root).config.compare.train == own
+
+
+def test_a_recipe_that_reads_otherwise_is_refused(tmp_path: Path) -> None:
+    own = settings(tmp_path).train.model_copy(update={"batch_size": 3})
+    with pytest.raises(ConfigError, match=r"compare\.train\.batch_size is 3 and train"):
+        settings(tmp_path, compare={"train": own.model_dump()})
 
 
 def test_without_comparison_the_other_arms_are_null(prepared: Prepared, tmp_path: Path) -> None:

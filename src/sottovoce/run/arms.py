@@ -93,8 +93,10 @@ def train_apart(
     clients: Mapping[str, tuple[Sequence[Example], Sequence[Party]]],
     settings: TrainSettings,
     watch: Watch,
+    *,
+    rounds: int | None = None,
 ) -> tuple[dict[str, Vector], list[Evaluation]]:
-    """Train clients that never meet, for as many rounds as the federation takes.
+    """Train clients that never meet.
 
     The local arm hands in every party with itself as judge; the centralised arm hands in one
     client that holds the union, judged by all parties. To train alone is to be a federation of
@@ -106,18 +108,20 @@ def train_apart(
         clients: by name, the examples to train on and the parties to judge by.
         settings: the recipe of this arm.
         watch: what is told.
+        rounds: None takes as many as the federation.
 
     Returns:
         The trained row of each client, and the evaluations.
     """
     config, layout = prepared.config, prepared.model.layout
+    rounds = config.federation.rounds if rounds is None else rounds
     averaging = FedAvg().algorithm
     start = averaging.first(unflatten(prepared.model.initial(config.seed), layout))
     servers = dict.fromkeys(clients, start)
     members = [Client(name, examples) for name, (examples, _) in clients.items()]
     evaluations = []
-    for index in range(config.federation.rounds):
-        where = Round(index, config.federation.rounds, config.seed)
+    for index in range(rounds):
+        where = Round(index, rounds, config.seed)
         received = {name: flatten(server.weights, layout) for name, server in servers.items()}
         trained = training.train(
             prepared.model, members, received, settings, where, on_step=watch.step(index)
@@ -125,7 +129,7 @@ def train_apart(
         for place, (update, state) in enumerate(trained):
             servers[update.client], _ = round_step(averaging, servers[update.client], [update])
             members[place] = replace(members[place], state=state)
-        if is_evaluated(prepared, index + 1):
+        if index + 1 == rounds or is_evaluated(prepared, index + 1):
             rows = {
                 party.name: flatten(servers[name].weights, layout)
                 for name, (_, judges) in clients.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from sottovoce.run.folder import append_metrics, find
 from sottovoce.run.local import Outcome, federate
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.run.rehearsal import rehearse
-from sottovoce.train import Example
+from sottovoce.train import Example, steps_in_round
 
 ARMS = ("local", "federated", "centralised")
 
@@ -100,7 +101,8 @@ def compare(
 ) -> Comparison:
     """Run the federation, then every client alone and one model on the union.
 
-    All arms use one recipe and see the same conversations equally often. With a grid in
+    All arms see the same conversations equally often, by one recipe or, in the arms that have no
+    noise to live with, by that of ``compare.train``. With a grid in
     ``compare.learning_rates`` each arm is first tuned on it, on one half of every client's
     held-out conversations; the losses reported then come from the other half.
 
@@ -128,40 +130,66 @@ def compare(
 
 
 def _given_rates(config: Config) -> dict[str, float]:
-    shared = config.train.learning_rate
+    apart = (config.compare.train or config.train).learning_rate
     return {
-        "local": config.compare.local_learning_rate or shared,
-        "federated": shared,
-        "centralised": config.compare.centralised_learning_rate or shared,
+        "local": config.compare.local_learning_rate or apart,
+        "federated": config.train.learning_rate,
+        "centralised": config.compare.centralised_learning_rate or apart,
     }
 
 
 def _train_arm(prepared: Prepared, arm: str, rate: float, watch: Watch) -> list[Evaluation]:
     config = prepared.config
-    settings = config.train.model_copy(update={"learning_rate": rate})
-    union = sum(len(party.train) for party in prepared.parties)
-    if (
-        arm == "centralised"
-        and settings.steps_per_round is not None
-        and settings.batch_size < union
-    ):
-        # Where steps are given and not epochs, the union takes those of the whole cohort, so that
-        # it sees as many conversations in a round as the federation does. A batch that holds the
-        # union has seen them all in one step.
-        cohort = config.federation.clients_per_round or len(prepared.parties)
-        steps = settings.steps_per_round * min(cohort, len(prepared.parties))
-        settings = settings.model_copy(update={"steps_per_round": steps})
-    return train_apart(prepared, _apart(prepared.parties, arm), settings, watch)[1]
-
-
-def _apart(
-    parties: Sequence[Party], arm: str
-) -> dict[str, tuple[Sequence[Example], Sequence[Party]]]:
-    """Who trains on what and is judged by whom: each party by itself, or the union by all."""
+    recipe = config.compare.train or config.train
+    settings = recipe.model_copy(update={"learning_rate": rate})
+    rounds = config.federation.rounds
     if arm == "local":
-        return {party.name: (party.train, [party]) for party in parties}
-    union = [example for party in parties for example in party.train]
-    return {"centralised": (union, parties)}
+        # Whoever is drawn for a quarter of the rounds reads its text that often, and no oftener.
+        rounds = max(1, round(rounds * _share_drawn(prepared)))
+    else:
+        settings = settings.model_copy(update={"steps_per_round": _steps_on_the_union(prepared)})
+    return train_apart(prepared, _apart(prepared, arm), settings, watch, rounds=rounds)[1]
+
+
+def _share_drawn(prepared: Prepared) -> float:
+    """The share of the clients that a round draws."""
+    clients = len(prepared.parties)
+    return min(prepared.config.federation.clients_per_round or clients, clients) / clients
+
+
+def _steps_on_the_union(prepared: Prepared) -> int:
+    """Steps in which the union reads as many examples as the federation does in a round.
+
+    A batch that holds the union has read it all in one step.
+    """
+    settings = prepared.config.train
+    union = sum(len(party.train) for party in prepared.parties)
+    read = _share_drawn(prepared) * sum(_read_in_a_round(prepared, p) for p in prepared.parties)
+    # Rounded first: what is meant as a whole number may lie a hair above it.
+    return math.ceil(round(read / min(settings.batch_size, max(union, 1)), 6))
+
+
+def _read_in_a_round(prepared: Prepared, party: Party) -> float:
+    """Examples that a client reads in a round that it takes part in, in the mean."""
+    settings, examples = prepared.config.train, len(party.train)
+    plan = prepared.plans.plans.get(party.name)
+    if plan is not None:
+        units = len(prepared.plans.units[party.name])
+        return steps_in_round(units, settings) * plan.sampling_probability * examples
+    if settings.steps_per_round is None:
+        return settings.epochs_per_round * examples
+    return settings.steps_per_round * min(settings.batch_size, examples)
+
+
+def _apart(prepared: Prepared, arm: str) -> dict[str, tuple[Sequence[Example], Sequence[Party]]]:
+    """Who trains on what and is judged by whom: each party by itself, or the union by all.
+
+    A party that nobody judges need not train alone.
+    """
+    if arm == "local":
+        return {party.name: (party.train, [party]) for party in prepared.judged}
+    union = [example for party in prepared.parties for example in party.train]
+    return {"centralised": (union, prepared.judged)}
 
 
 def halves(prepared: Prepared) -> tuple[Prepared, Prepared]:
