@@ -37,7 +37,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "peft": (),
     "dp_accounting": ("privacy/accounting.py",),
     "opacus": (),
-    "cryptography": ("rng.py",),
+    "cryptography": ("rng.py", "codec"),
+    "tenseal": ("codec/he.py",),
     "typer": ("cli.py",),
     "click": ("cli.py",),
 }

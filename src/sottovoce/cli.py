@@ -142,10 +142,13 @@ def run(
     from sottovoce.run.compare import federation_only
     from sottovoce.run.prepare import prepare
     from sottovoce.run.protect import claim
+    from sottovoce.run.secure import claim as claim_of_sums
+    from sottovoce.run.sums import clients_in_a_sum
 
     prepared = prepare(load_config(config, overrides or []))
     print_table("data", prepared.table, to_stderr=True)
-    for line in claim(prepared.plans):
+    clients = clients_in_a_sum(prepared)
+    for line in [*claim(prepared.plans), *claim_of_sums(prepared.config.secure, clients)]:
         typer.echo(line, err=True)
     settings = prepared.config
     arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
@@ -156,6 +159,11 @@ def run(
     if done.outcome.zeroed:
         told = f"{done.outcome.zeroed} contributions were not finite and counted as zero"
         typer.echo(f"{told}; that is private to who holds the text", err=True)
+    if done.outcome.clipped:
+        told = (
+            f"{done.outcome.clipped} updates were longer than secure.clip_norm and were shortened"
+        )
+        typer.echo(f"{told}; raise it unless that is meant", err=True)
     if json:
         typer.echo(to_json(facts))
         return
@@ -339,6 +347,8 @@ def _ask() -> str:
 def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
     """What ``sotto run --json`` prints."""
     from sottovoce.run.protect import facts as privacy_facts
+    from sottovoce.run.secure import facts as secure_facts
+    from sottovoce.run.sums import clients_in_a_sum
 
     outcome: Outcome = done.outcome
     share, reason = done.gap
@@ -352,6 +362,7 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
         "adapter_sha256": outcome.adapter_sha256,
         "privacy": privacy_facts(prepared.plans, outcome.spent)
         | {"epsilon_of_data": outcome.epsilon_of_data},
+        "secure": secure_facts(prepared.config.secure, clients_in_a_sum(prepared)),
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
         if outcome.seconds and outcome.tokens

@@ -11,12 +11,14 @@ from typing import Any, Literal, get_args
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from sottovoce.codec.settings import SecureSettings
 from sottovoce.data.settings import DataSettings
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
 from sottovoce.privacy.settings import PrivacySettings
 from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.protected import require_protected
+from sottovoce.strategies.secured import require_secured
 from sottovoce.strategies.settings import (
     FederationSettings,
     with_fixed_settings,
@@ -42,16 +44,6 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
     threads: int = Field(2, ge=1)
     evaluate_every: int = Field(1, ge=1)
     evaluate_clients: int | None = Field(None, ge=1)
-
-
-class SecureSettings(BaseModel, frozen=True, extra="forbid"):
-    """How sums are protected; the section ``[secure]``.
-
-    Args:
-        aggregation: ``"none"``: the server sees each client's update.
-    """
-
-    aggregation: Literal["none"] = "none"
 
 
 class CompareSettings(BaseModel, frozen=True, extra="forbid"):
@@ -112,6 +104,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     def _agree(self) -> Config:
         _require_fitting(self.federation, self.train, self.model)
         require_protected(self.privacy, self.federation, task=self.task)
+        require_secured(self.secure, self.federation, self.privacy)
         if self.privacy.unit != "none" and self.compare.learning_rates:
             raise ValueError(
                 "compare.learning_rates tunes on the text that privacy.unit = "

@@ -46,6 +46,7 @@ class Cohort:
         failed: who was drawn and delivers nothing.
         time: when the last of them is done, in simulated time.
         oldest_needed: the oldest weights, in finished rounds, that a later cohort starts from.
+        silent: of those that failed, who was in the draw that the round is made of.
     """
 
     round: int
@@ -53,6 +54,7 @@ class Cohort:
     failed: tuple[str, ...]
     time: float
     oldest_needed: int = 0
+    silent: tuple[str, ...] = ()
 
 
 def devices_of(
@@ -160,7 +162,10 @@ def _waiting(
                 remedy="Lower minimum_clients, failures or stragglers.share",
             )
         missing = failed - {part.client for part in parts}
-        yield Cohort(index, parts, tuple(sorted(missing)), time, index + 1)
+        silent = set(chosen) - {part.client for part in parts}
+        yield Cohort(
+            index, parts, tuple(sorted(missing)), time, index + 1, silent=tuple(sorted(silent))
+        )
 
 
 def _share(part: Part, steps: Mapping[str, int]) -> float:

@@ -33,8 +33,11 @@ def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[st
         "weights_sha256": weights_sha256,
         "parameters": prepared.model.layout.size,
         "clients": [party.name for party in prepared.parties],
-        # Under a plan the number of sequences depends on what is protected; units are public.
-        "examples": [len(p.train) for p in prepared.parties] if not prepared.plans.plans else [],
+        # Under a plan the number of sequences depends on what is protected; units are public. Under
+        # secure sums it is a client's own affair.
+        "examples": []
+        if prepared.plans.plans or config.secure.aggregation != "none"
+        else [len(party.train) for party in prepared.parties],
         "plans": {
             name: {
                 "units": plan.units,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -22,19 +22,27 @@ from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.run import folder as folders
 from sottovoce.run.arms import Evaluation, Watch, is_evaluated
 from sottovoce.run.clients import Clients
-from sottovoce.run.cohorts import Cohort, cohorts
+from sottovoce.run.cohorts import Cohort
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.identity import facts, require_same_config, require_same_start
 from sottovoce.run.ledger import Ledger, Record, read
 from sottovoce.run.personal import Gain, gains_of, has_own_models, personalise
-from sottovoce.run.play import devices_in, evaluate_judged, on_base, planned_steps, play_round
+from sottovoce.run.play import (
+    Played,
+    devices_in,
+    evaluate_judged,
+    on_base,
+    planned_steps,
+    play_round,
+)
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.run.spending import Spending
+from sottovoce.run.state import pack_state, read_state
+from sottovoce.run.sums import cohorts_of, require_summable
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
-from sottovoce.update import Tensors, Update, flatten, unflatten
+from sottovoce.update import Tensors, flatten, unflatten
 
 
 @dataclass
@@ -58,13 +66,12 @@ class _Run:
     ended: bool = False
     bytes_up: int = 0
     zeroed: int = 0
+    clipped: int = 0
 
     def __post_init__(self) -> None:
-        config = self.prepared.config
         self.devices = devices_in(self.prepared)
         self.steps = planned_steps(self.prepared, self.devices)
-        federation = drawn_from(self.prepared.plans, config.federation)
-        self.cohorts = cohorts(federation, self.steps, self.devices, config.seed)
+        self.cohorts = cohorts_of(self.prepared, self.steps, self.devices)
         for _ in range(self.server.round):
             self.forget(next(self.cohorts))
 
@@ -101,6 +108,7 @@ class Outcome:
         seconds: time spent training in this process.
         bytes_up_per_client: what one client sent in the last round.
         zeroed: contributions that were not finite and count as zero, in this process. Private.
+        clipped: updates that ``secure.clip_norm`` made shorter, in this process. Private.
         spent: releases charged, by the name of each privacy plan.
         epsilon_of_data: ε of everything that runs of this folder spent or reserved on the same
             data, at the client where it is largest; None without privacy.
@@ -115,6 +123,7 @@ class Outcome:
     seconds: float
     bytes_up_per_client: int
     zeroed: int
+    clipped: int
     spent: Mapping[str, int]
     epsilon_of_data: float | None
 
@@ -167,6 +176,7 @@ def federate(
     seconds = 0.0
     if not RunFolder(root).ledger.exists():
         # Before anything is written: a refusal leaves nothing behind.
+        require_summable(prepared)
         Spending(prepared, root).require_allowed()
     with folders.on_disk(root), _open(prepared, root, resume) as run:
         if run.evaluated < run.server.round and (
@@ -242,14 +252,15 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
         watch=watch,
     )
     if wire is not None:
-        _write_wire(wire, before, played.updates)
+        _write_wire(wire, before, played)
     run.server = played.server
     run.zeroed += played.zeroed
     run.spending.took_part(played.record.clients)
     run.tokens += sum(update.tokens for update in played.updates)
-    run.bytes_up = max((_bytes(u.tensors) for u in played.updates), default=run.bytes_up)
+    run.bytes_up = _bytes_up(played) or run.bytes_up
+    run.clipped += 0 if played.summed is None else played.summed.clipped
     folders.write_tensors(run.folder.weights(before + 1), model_tensors(run.server))
-    state = folders.pack_tensors(_memory(run.server))
+    state = pack_state(run.server)
     folders.write_bytes(run.folder.state(before + 1), state)
     kept = run.clients.write(before + 1, played.clients)
     record = run.ledger.append(
@@ -273,16 +284,27 @@ def _tidy(folder: RunFolder, clients: Clients, record: Record) -> None:
     clients.forget_older(record)
 
 
-def _bytes(tensors: Tensors) -> int:
-    """What tensors take up on the wire, as 64-bit integers."""
-    return 8 * sum(value.size for value in tensors.values())
+def _bytes_up(played: Played) -> int:
+    """What the client that sent most has sent; plain tensors travel as 64-bit integers."""
+    if played.summed is not None:
+        return played.summed.bytes_up
+    sizes = (sum(value.size for value in one.tensors.values()) for one in played.updates)
+    return 8 * max(sizes, default=0)
 
 
-def _write_wire(folder: Path, index: int, updates: Sequence[Update]) -> None:
+def _write_wire(folder: Path, index: int, played: Played) -> None:
     round_folder = folder / f"round-{index + 1:05d}"
     # A round that is drawn again may have fewer clients than what it leaves behind.
     shutil.rmtree(round_folder, ignore_errors=True)
-    for place, update in enumerate(updates):
+    if played.summed is not None:
+        places = {
+            name: place
+            for place, name in enumerate(sorted({name for name, _ in played.summed.received}))
+        }
+        for (client, stage), data in played.summed.received.items():
+            folders.write_bytes(round_folder / f"{places[client]:04d}-{stage}.bin", data)
+        return
+    for place, update in enumerate(played.updates):
         payload = encode(update.tensors, update.counts, client=update.client)
         name = f"{place:04d}.safetensors"
         folders.write_tensors(round_folder / name, payload)
@@ -302,15 +324,6 @@ def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
     run.ledger.append("evaluation", {"round": evaluation.round, "loss": dict(evaluation.loss)})
     run.evaluated = evaluation.round
     watch.evaluated(evaluation)
-
-
-def _memory(server: ServerState) -> dict[str, NDArray[Any]]:
-    """Everything but the model that the server's next step depends on, as named tensors."""
-    return {
-        f"{kind}/{name}": value
-        for kind, tensors in server.moments.items()
-        for name, value in tensors.items()
-    }
 
 
 def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
@@ -341,7 +354,7 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
                 personal = True
             case "end":
                 ended = True
-    server = _read_server(prepared, folder, vouched[0], last)
+    server = read_state(prepared, folder, vouched[0], last)
     folders.mend(folder, evaluated)
     if last is not None:
         _tidy(folder, clients, last)
@@ -356,38 +369,6 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
 
 def _field(record: Record, name: str) -> Any:
     return record.payload[name]
-
-
-def _read_server(
-    prepared: Prepared, folder: RunFolder, first: str, last: Record | None
-) -> ServerState:
-    """The server's state after the last round in the ledger."""
-    algorithm, layout = prepared.config.federation.strategy.algorithm, prepared.model.layout
-    finished = int(_field(last, "round")) + 1 if last else 0
-    model = folders.read_tensors(folder.weights(finished))
-    weights = {name: value for name, value in model.items() if name in layout.shapes}
-    layout.check(weights)
-    residual = {name: value for name, value in model.items() if name not in layout.shapes}
-    if last is None:
-        if digest(model) != first:
-            raise _not_in_ledger(folder, finished)
-        return algorithm.first(weights)
-    data = folders.read_bytes(folder.state(finished))
-    seen = (digest(model), sha256(data).hexdigest())
-    if seen != (_field(last, "weights_sha256"), _field(last, "state_sha256")):
-        raise _not_in_ledger(folder, finished)
-    moments: dict[str, dict[str, NDArray[Any]]] = {}
-    for key, value in folders.parse_tensors(data, folder.state(finished)).items():
-        kind, _, name = key.partition("/")
-        moments.setdefault(kind, {})[name] = value
-    return ServerState(weights, moments, finished, residual)
-
-
-def _not_in_ledger(folder: RunFolder, finished: int) -> VerificationError:
-    return VerificationError(
-        f"the files of round {finished} in {folder.root} are not those in the ledger",
-        remedy="Restore them from a copy, or start the run again",
-    )
 
 
 def _finish(run: _Run, watch: Watch) -> None:
@@ -430,6 +411,7 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
         seconds=seconds,
         bytes_up_per_client=run.bytes_up,
         zeroed=run.zeroed,
+        clipped=run.clipped,
         spent=dict(run.spending.spent),
         epsilon_of_data=run.spending.epsilon_of_data(),
     )

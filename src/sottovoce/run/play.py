@@ -23,8 +23,11 @@ from sottovoce.run.rounds import (
     RoundRecord,
     private_round_step,
     round_step,
+    summed_round_step,
     without_private_facts,
 )
+from sottovoce.run.secure import Summed
+from sottovoce.run.sums import summed_by
 from sottovoce.strategies import Algorithm, Own, ServerState, Work, factors
 from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.settings import Device
@@ -42,6 +45,7 @@ class Played:
         updates: what each sent.
         record: what everyone may know.
         zeroed: contributions under a plan that were not finite and count as zero. Private.
+        summed: what the server received and made of it, where updates travel as words.
     """
 
     server: ServerState
@@ -49,6 +53,7 @@ class Played:
     updates: Sequence[Update]
     record: RoundRecord
     zeroed: int = 0
+    summed: Summed | None = None
 
 
 @dataclass(frozen=True)
@@ -177,18 +182,16 @@ def play_round(
         if isinstance(federation.personal, Ditto):
             delivered = [by_name[update.client] for update, _ in finished]
             finished = _with_personal(prepared, federation.personal, delivered, finished, where)
-    if plans.federation is None and len(finished) < federation.minimum_clients:
-        raise VerificationError(
-            f"{len(finished)} clients delivered in round {server.round}",
-            allowed=f"at least federation.minimum_clients = {federation.minimum_clients}",
-            remedy="Lower train.learning_rate; clients were dropped because they diverged",
-        )
-    if plans.federation is not None:
+    if plans.federation is None:
+        _require_minimum(len(finished), federation.minimum_clients, server.round)
+    else:
         # Who is no longer finite counts as zero: to leave it out would tell of its text.
         zeros = [_nothing(algorithm, server, by_name[name], prepared) for name in diverged]
         diverged, finished = [], [*finished, *zeros]
-    zeroed = _zeroed(prepared, protection, [update for update, _ in finished])
-    after, record, updates = _joined(prepared, server, [update for update, _ in finished])
+    sent = [update for update, _ in finished]
+    zeroed = _zeroed(prepared, protection, sent)
+    summed = summed_by(prepared, server, sent, {*cohort.silent, *diverged})
+    after, record, updates = _joined(prepared, server, sent, summed)
     late = {member.part.client: server.round - member.part.version for member in members}
     record = replace(
         record,
@@ -197,7 +200,16 @@ def play_round(
         simulated_time=round(cohort.time, 6),
     )
     states = {update.client: state for update, state in finished}
-    return Played(after, states, updates, record, zeroed)
+    return Played(after, states, updates, record, zeroed, summed)
+
+
+def _require_minimum(delivered: int, minimum: int, index: int) -> None:
+    if delivered < minimum:
+        raise VerificationError(
+            f"{delivered} clients delivered in round {index}",
+            allowed=f"at least federation.minimum_clients = {minimum}",
+            remedy="Lower train.learning_rate; clients were dropped because they diverged",
+        )
 
 
 def _members(
@@ -320,7 +332,7 @@ def _zeroed(prepared: Prepared, protection: Protection | None, sent: Sequence[Up
 
 
 def _joined(
-    prepared: Prepared, server: ServerState, sent: Sequence[Update]
+    prepared: Prepared, server: ServerState, sent: Sequence[Update], summed: Summed | None
 ) -> tuple[ServerState, RoundRecord, Sequence[Update]]:
     """What the server makes of a round, what everyone may know of it, and what it received."""
     plans, algorithm = prepared.plans, prepared.config.federation.strategy.algorithm
@@ -329,8 +341,15 @@ def _joined(
         after, record = private_round_step(algorithm, server, sent, plans.federation, source)
         clip_norm = plans.federation.current_clip_norm(server.moments.get("privacy"))
         return after, record, [_bounded(update, clip_norm) for update in sent]
-    after, record = round_step(algorithm, server, sent, population=len(prepared.parties))
-    if plans.plans:
+    population = len(prepared.parties)
+    hidden = prepared.config.secure.aggregation != "none"
+    if summed is None:
+        after, record = round_step(algorithm, server, sent, population=population)
+    else:
+        after, record = summed_round_step(
+            algorithm, server, summed.mean, sent, population=population, hidden=hidden
+        )
+    if plans.plans and not hidden:
         losses = [update.loss for update in sent if update.loss is not None]
         record = without_private_facts(record, losses)
     return after, record, sent

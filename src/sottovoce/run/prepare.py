@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sottovoce.config import MARKETPLACE, Config
+from sottovoce.config import MARKETPLACE, Config, write_config
 from sottovoce.data.conversation import Conversation
 from sottovoce.data.dialogues import DemoQuestion, conversations, demo_questions
 from sottovoce.data.documents import Document
@@ -27,6 +27,7 @@ from sottovoce.model.base import load_base, model_folder
 from sottovoce.model.full import FullModel
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
+from sottovoce.run.circle import Circle, meet
 from sottovoce.run.cohorts import devices_of
 from sottovoce.run.protect import Plans, make_plans
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
@@ -104,6 +105,16 @@ class Prepared:
             return self.parties
         drawn = stream(self.config.seed, "evaluated").permutation(len(self.parties))[:count]
         return tuple(self.parties[place] for place in np.sort(drawn))
+
+    @cached_property
+    def circle(self) -> Circle | None:
+        """The clients as they have met for masked sums in this process; None without these."""
+        secure = self.config.secure
+        if secure.aggregation not in ("secagg", "helpers"):
+            return None
+        config_sha256 = sha256(write_config(self.config)).digest()
+        helpers = secure.helpers if secure.aggregation == "helpers" else 0
+        return meet([party.name for party in self.parties], config_sha256, helpers=helpers)
 
     @cached_property
     def data_sha256(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sottovoce.run.arms import Evaluation, Watch
-from sottovoce.run.cohorts import cohorts
 from sottovoce.run.play import (
     Played,
     devices_in,
@@ -15,7 +14,8 @@ from sottovoce.run.play import (
     play_round,
 )
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.protect import drawn_from, sampled
+from sottovoce.run.protect import sampled
+from sottovoce.run.sums import cohorts_of
 from sottovoce.strategies import ServerState
 from sottovoce.train import ClientState
 from sottovoce.update import Tensors, unflatten
@@ -30,8 +30,7 @@ def rounds_of(prepared: Prepared, watch: Watch) -> Iterator[tuple[ServerState, P
     devices = devices_in(prepared)
     steps = planned_steps(prepared, devices)
     versions: dict[int, Tensors] = {}
-    federation = drawn_from(prepared.plans, config.federation)
-    for cohort in cohorts(federation, steps, devices, config.seed):
+    for cohort in cohorts_of(prepared, steps, devices):
         versions[server.round] = server.weights
         played = play_round(
             prepared,

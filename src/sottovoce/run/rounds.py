@@ -232,6 +232,37 @@ def private_round_step(
     )
 
 
+def summed_round_step(
+    algorithm: Algorithm,
+    state: ServerState,
+    mean: Tensors,
+    updates: Iterable[Update],
+    *,
+    population: int,
+    hidden: bool,
+) -> tuple[ServerState, RoundRecord]:
+    """Close a round whose sum was formed elsewhere: let the algorithm step.
+
+    Args:
+        algorithm: both halves of the federated algorithm.
+        state: before the round; it stays as it was.
+        mean: the weighted mean of the updates.
+        updates: those that are in it; of them the public facts alone are read.
+        population: how many clients the federation has.
+        hidden: whether the server saw nothing but the sum; then the record holds neither examples,
+            weights and tokens of a client, nor a loss.
+
+    Raises:
+        VerificationError: a loss that is not finite.
+    """
+    facts = {update.client: _facts(update) for update in updates}
+    after = algorithm.step(state, Mean(mean, len(facts) / population))
+    record = _record(state.round, facts, mean, after)
+    if hidden:
+        record = replace(record, examples=(), weights=(), tokens=(), loss=None)
+    return after, record
+
+
 def without_private_facts(record: RoundRecord, losses: Sequence[float]) -> RoundRecord:
     """A record of clients that protect their own units, without what depends on them.
 

@@ -1,0 +1,382 @@
+"""A client's side of one secure sum: pure steps from one frozen state to the next.
+
+Each step takes the state and what arrived, and returns the new state and what to send. Whoever
+drives the steps stores the new state BEFORE the message leaves, and never goes back to an older
+one: a step that is taken twice from one state, with different arguments, could give away a secret.
+From any other state than its own a step raises. When a message arrives that has been answered
+before, ``repeat`` returns the same answer again, byte for byte. No error changes the state.
+
+A client that lost its state in the middle of a round has dropped out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sottovoce.codec import masks, shamir
+from sottovoce.codec.masks import Words
+from sottovoce.codec.roster import Identity
+from sottovoce.codec.secagg import keys
+from sottovoce.codec.secagg.messages import (
+    Acknowledgement,
+    Advertisement,
+    Cohort,
+    Inbox,
+    RevealedShare,
+    SealedShare,
+    SealedShares,
+    Survivors,
+    Unmasking,
+    UnmaskRequest,
+    Upload,
+    digest,
+    pack_words,
+    require_signed,
+    signed,
+)
+from sottovoce.codec.secagg.states import (
+    Acknowledged,
+    Advertised,
+    Answered,
+    Held,
+    Neighbour,
+    Shared,
+    State,
+    Uploaded,
+    at,
+)
+from sottovoce.codec.secagg.terms import Terms
+from sottovoce.errors import VerificationError
+from sottovoce.rng import Source
+
+_HASH_BYTES: Final = 32
+
+
+def advertise(
+    identity: Identity, client: str, terms: Terms, source: Source
+) -> tuple[Advertised, Advertisement]:
+    """Begin a sum: draw fresh keys and show their public halves.
+
+    Args:
+        identity: what the client signs with. Private.
+        client: its name in the roster. Public.
+        terms: of the sum; nothing of it depends on the round's model. Public.
+        source: of the secrets; private, or they protect nobody.
+
+    Guarantees:
+        - keys are drawn anew in each call, and signed together with the terms.
+
+    Raises:
+        VerificationError: the client is not in the cohort, or the roster has pinned another
+            identity for it.
+    """
+    if client not in terms.position:
+        raise VerificationError(f"client {client!r} is not in the cohort of {terms.title}")
+    if identity.public != terms.roster.members[client]:
+        raise VerificationError(
+            f"the identity of client {client!r} is not the one in the roster",
+            remedy="Sign with the key that the other clients have pinned",
+        )
+    mask_secret, seal_secret = shamir.draw_secret(source), shamir.draw_secret(source)
+    mask_key, seal_key = (
+        keys.public_bytes(keys.private_key(secret)) for secret in (mask_secret, seal_secret)
+    )
+    sent = signed(Advertisement(client, mask_key, seal_key), terms, identity)
+    return Advertised(terms, client, mask_secret, seal_secret, sent), sent
+
+
+def share(
+    state: State, cohort: Cohort, identity: Identity, source: Source
+) -> tuple[Shared, SealedShares]:
+    """Give every neighbour a share of both secrets, sealed.
+
+    Args:
+        state: of a client that has advertised.
+        cohort: who else has.
+        identity: what the client signs with. Private.
+        source: of the self-mask's seed, the shares and the nonces; private.
+
+    Returns:
+        The state in which the X25519 secrets are gone, and one box for each neighbour.
+
+    Guarantees:
+        - the shares of client j are those at j's place among all neighbours of the graph, so that
+          nobody can move them by hiding a neighbour;
+        - nobody holds a share of its own secrets.
+
+    Raises:
+        VerificationError: the cohort is too small; it lacks a neighbour that it calls present, or
+            has somebody who is none; an advertisement is not signed by its client's pinned
+            identity; the client's own is not the one it sent; two keys are equal; or a key is a
+            point of low order. Names the peer. Or this state has already answered another cohort.
+    """
+    state = at(state, Advertised)
+    terms, me = state.terms, state.client
+    answers = digest(cohort, terms)
+    peers = _checked_peers(state, cohort)
+    place = {name: number for number, name in enumerate(terms.graph[me])}
+    seed = shamir.draw_secret(source)
+    split = [
+        shamir.split(secret, terms.threshold, len(place), source)
+        for secret in (seed, state.mask_secret)
+    ]
+    masking, sealing = map(keys.private_key, (state.mask_secret, state.seal_secret))
+    neighbours, boxes = [], []
+    for peer in peers:
+        name = peer.client
+        pair_secret = keys.agree(masking, peer.mask_key, peer=name)
+        common = keys.agree(sealing, peer.seal_key, peer=name)
+        neighbours.append(Neighbour(name, pair_secret, keys.seal_key(common, terms, name, me)))
+        own, mask = (shares[place[name]] for shares in split)
+        key = keys.seal_key(common, terms, me, name)
+        nonce = source.words(2).tobytes()[: keys.NONCE_BYTES]
+        boxes.append(
+            SealedShare(
+                name,
+                keys.seal(key, nonce, own + mask, terms, me, name),
+                keys.commitment(own, terms, "self", me, name),
+                keys.commitment(mask, terms, "mask", me, name),
+            )
+        )
+    sent = signed(SealedShares(me, tuple(boxes)), terms, identity)
+    return Shared(terms, me, cohort.present, seed, tuple(neighbours), answers, sent), sent
+
+
+def upload(
+    state: State,
+    inbox: Inbox,
+    vector: Words,
+    model_sha256: bytes,
+    identity: Identity,
+) -> tuple[Uploaded, Upload]:
+    """Mask the vector and consume it: from here on it holds what is sent.
+
+    Args:
+        state: of a client that has shared.
+        inbox: the neighbours' shares.
+        vector: ``[terms.length]`` words below 2^bits, in the terms' type; overwritten. Private.
+        model_sha256: the hash of the model that this client received, computed by itself. Public.
+        identity: what the client signs with. Private.
+
+    Returns:
+        The state in which every mask key is gone, and the masked vector.
+
+    Guarantees:
+        - to whoever lacks the seed, or one pair secret with a client whose mask secret stays
+          unknown, the upload is uniform;
+        - clients that received different models use different masks, so that their sum is noise;
+        - the state that it returns can mask no other vector.
+
+    Raises:
+        VerificationError: the vector is not what the terms say; fewer than the least survivors, or
+            than ``threshold`` neighbours, are included; the shares are not one box from each
+            neighbour that is; a box does not open, or holds other shares than its sender has
+            committed to. Names the sender, and leaves the vector as it was.
+    """
+    state = at(state, Shared)
+    terms, me = state.terms, state.client
+    answers = digest(inbox, terms)
+    _require_vector(vector, model_sha256, terms)
+    neighbours = _checked_included(state, inbox)
+    held = tuple(
+        _opened(state, neighbour, sealed)
+        for neighbour, sealed in zip(neighbours, inbox.shares, strict=True)
+    )
+    plus: list[bytes] = [keys.self_key(state.seed, terms, me)]
+    minus: list[bytes] = []
+    for neighbour in neighbours:
+        name = neighbour.client
+        key = keys.pair_key(neighbour.pair_secret, terms, me, name, model_sha256)
+        (plus if me < name else minus).append(key)
+    masks.add_masks(vector, plus, minus)
+    vector &= vector.dtype.type(terms.largest)
+    sent = signed(Upload(me, pack_words(vector, terms)), terms, identity)
+    return Uploaded(terms, me, inbox.included, held, answers, sent), sent
+
+
+def acknowledge(
+    state: State, survivors: Survivors, identity: Identity
+) -> tuple[Acknowledged, Acknowledgement]:
+    """Sign who is in the sum, once. Only where the server may be malicious.
+
+    Bonawitz et al. 2017, the consistency check of the malicious setting.
+
+    Raises:
+        VerificationError: the survivors are too few, include somebody whose masks are not in the
+            sum, or leave out this client or more than its threshold allows of its neighbours; this
+            state has already signed others; or the terms know no acknowledgements.
+    """
+    state = at(state, Uploaded)
+    terms, me = state.terms, state.client
+    answers = digest(survivors, terms)
+    if not terms.malicious:
+        raise VerificationError(f"{terms.title} has no acknowledgements: its server is trusted")
+    _require_survivors(survivors.survivors, me, state)
+    sent = signed(Acknowledgement(me, answers), terms, identity)
+    return Acknowledged(terms, me, survivors.survivors, state.held, answers, sent), sent
+
+
+def unmask(state: State, request: UnmaskRequest, identity: Identity) -> tuple[Answered, Unmasking]:
+    """Give one share of each neighbour, once, and forget the others.
+
+    Of a survivor the share of its own mask's seed, of a client that dropped out after sharing the
+    share of its mask secret.
+
+    Guarantees:
+        - of no client both shares, whatever is asked and however often;
+        - with a malicious server, nothing before ``threshold`` neighbours among the survivors have
+          signed the same survivors;
+        - the new state holds no share but those that were sent.
+
+    Raises:
+        VerificationError: the survivors are not those that this client signed, or, where it signs
+            none, not what ``acknowledge`` would sign; too few endorsements, or one that is not
+            a surviving neighbour's; or this state has already answered another request.
+    """
+    terms, me = state.terms, state.client
+    answers = digest(request, terms)
+    if terms.malicious:
+        acknowledged = at(state, Acknowledged)
+        _require_endorsed(request, acknowledged)
+        held = acknowledged.held
+    else:
+        uploaded = at(state, Uploaded)
+        _require_survivors(request.survivors, request.client, uploaded)
+        held = uploaded.held
+    survivors = frozenset(request.survivors)
+    shares = tuple(
+        RevealedShare(share.client, "self", share.self_share)
+        if share.client in survivors
+        else RevealedShare(share.client, "mask", share.mask_share)
+        for share in held
+    )
+    sent = signed(Unmasking(me, shares), terms, identity)
+    return Answered(terms, me, answers, sent), sent
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def _checked_peers(state: Advertised, cohort: Cohort) -> tuple[Advertisement, ...]:
+    """Return the neighbours' advertisements, once everything about them has been checked."""
+    terms, me = state.terms, state.client
+    near = _near(cohort.present, cohort.client, terms, me)
+    named = [advertisement.client for advertisement in cohort.advertisements]
+    if named != sorted({me, *near}):
+        raise VerificationError(
+            f"client {me!r} got the keys of other clients than of itself and its neighbours that "
+            "are said to be present"
+        )
+    owners: dict[bytes, str] = {}
+    for advertisement in cohort.advertisements:
+        name = advertisement.client
+        if name != me:
+            require_signed(advertisement, terms)
+        elif advertisement != state.sent:
+            raise VerificationError(f"client {me!r} got other keys as its own than it had sent")
+        for key in (advertisement.mask_key, advertisement.seal_key):
+            if owners.setdefault(key, name) != name:
+                raise VerificationError(
+                    f"clients {owners[key]!r} and {name!r} have shown the same key"
+                )
+    return tuple(peer for peer in cohort.advertisements if peer.client != me)
+
+
+def _near(listed: Sequence[str], addressee: str, terms: Terms, me: str) -> list[str]:
+    """Return the neighbours on a list of clients that is long enough and has this client on it."""
+    if addressee != me:
+        raise VerificationError(f"client {me!r} got a message that is for {addressee!r}")
+    on_list = frozenset(listed)
+    if me not in on_list:
+        raise VerificationError(f"client {me!r} is told that it takes no part in {terms.title}")
+    if len(on_list) < terms.minimum_survivors:
+        raise VerificationError(
+            f"client {me!r} is told of {len(on_list)} clients in {terms.title}",
+            allowed=f"{terms.minimum_survivors} or more",
+        )
+    near = [name for name in terms.graph[me] if name in on_list]
+    if len(near) < terms.threshold:
+        raise VerificationError(
+            f"client {me!r} is told of {len(near)} neighbours in {terms.title}",
+            allowed=f"{terms.threshold} or more",
+        )
+    return near
+
+
+def _require_vector(vector: Words, model_sha256: bytes, terms: Terms) -> None:
+    if vector.dtype != terms.word or vector.shape != (terms.length,):
+        raise VerificationError(
+            f"a vector of {vector.dtype} and shape {vector.shape}",
+            allowed=f"{terms.word} and shape ({terms.length},)",
+        )
+    if int(vector.max()) > terms.largest:
+        raise VerificationError(
+            f"the vector has an entry beyond {terms.bits} bits",
+            remedy="Encode it for the width that the terms name",
+        )
+    if len(model_sha256) != _HASH_BYTES:
+        raise VerificationError(f"a model's hash of {len(model_sha256)} bytes", allowed="32 bytes")
+
+
+def _checked_included(state: Shared, inbox: Inbox) -> list[Neighbour]:
+    """Return the neighbours whose masks are in the sum."""
+    near = _near(inbox.included, inbox.client, state.terms, state.client)
+    strangers = sorted(set(inbox.included) - set(state.present))
+    if strangers:
+        raise VerificationError(
+            f"client {state.client!r} is told of shares of {strangers[0]!r}, who had not advertised"
+        )
+    if [sealed.client for sealed in inbox.shares] != near:
+        raise VerificationError(
+            f"client {state.client!r} got other shares than one from each neighbour"
+        )
+    on_list = set(near)
+    return [neighbour for neighbour in state.neighbours if neighbour.client in on_list]
+
+
+def _opened(state: Shared, neighbour: Neighbour, sealed: SealedShare) -> Held:
+    """Open a neighbour's two shares: of the seed of its own mask, and of its mask secret."""
+    terms, me, sender = state.terms, state.client, neighbour.client
+    text = keys.unseal(neighbour.opening_key, sealed.box, terms, sender, me)
+    own, mask = text[: shamir.SHARE_BYTES], text[shamir.SHARE_BYTES :]
+    found = (
+        keys.commitment(own, terms, "self", sender, me),
+        keys.commitment(mask, terms, "mask", sender, me),
+    )
+    if found != (sealed.self_commitment, sealed.mask_commitment):
+        raise VerificationError(
+            f"client {sender!r} gave {me!r} other shares than it has committed to"
+        )
+    return Held(sender, own, mask)
+
+
+def _require_survivors(survivors: Sequence[str], addressee: str, state: Uploaded) -> None:
+    _near(survivors, addressee, state.terms, state.client)
+    strangers = sorted(set(survivors) - set(state.included))
+    if strangers:
+        raise VerificationError(
+            f"client {state.client!r} is told that {strangers[0]!r} survived, whose masks are not "
+            "in the sum"
+        )
+
+
+def _require_endorsed(request: UnmaskRequest, state: Acknowledged) -> None:
+    terms, me = state.terms, state.client
+    _near(request.survivors, request.client, terms, me)
+    if request.survivors != state.survivors:
+        raise VerificationError(f"client {me!r} is asked about other survivors than it has signed")
+    near = set(terms.graph[me]).intersection(state.survivors)
+    for endorsement in request.endorsements:
+        if endorsement.client not in near:
+            raise VerificationError(
+                f"{endorsement.client!r} is no surviving neighbour of client {me!r}"
+            )
+        require_signed(
+            Acknowledgement(endorsement.client, state.answers, endorsement.signature), terms
+        )
+    if len(request.endorsements) < terms.threshold:
+        raise VerificationError(
+            f"client {me!r} is shown {len(request.endorsements)} acknowledgements of its neighbours",
+            allowed=f"{terms.threshold} or more",
+        )

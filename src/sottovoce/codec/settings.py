@@ -1,0 +1,67 @@
+"""How updates are written and added: the section [secure] of a configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from sottovoce.codec.coding import default_bits
+
+
+class SecureSettings(BaseModel, frozen=True, extra="forbid"):
+    """How updates are written and added; the section ``[secure]``.
+
+    Without any of it the server sees every client's update, in 64-bit integers. With ``clip_norm``
+    updates are written in words of ``bits`` bits, and with an ``aggregation`` the server sees
+    nothing but their sum, which is the same sum, bit for bit.
+
+    Args:
+        aggregation: ``"none"``: the server sees each client's update; ``"secagg"``: each is hidden
+            under masks that cancel in the sum; ``"helpers"``: under masks that a few independent
+            helpers sum up; ``"he"``: encrypted under a key that all clients share.
+        server: with ``secagg``, ``"malicious"``: a server that breaks the protocol, even by telling clients
+            different things, learns no more; ``"semi-honest"``: one that keeps to it learns no
+            more, and an interaction is saved.
+        clip_norm: the L2 bound on one client's update; the words' scale follows from it. Updates
+            beyond it are shortened, and counted.
+        bits: the width of a word; None takes 16 up to 1,000 clients in a round and 20 above.
+        max_weight: the most that one client may weigh; None takes the heaviest client's weight,
+            which the server then knows.
+        corrupt: the share of the clients that may work together with the server.
+        dropped: the share of the clients of a round that may drop out. Both decide how many
+            neighbours a client has where a round has more than 100.
+        helpers: how many help, with ``"helpers"``.
+        colluding: how many of them may work together with the server.
+    """
+
+    aggregation: Literal["none", "secagg", "helpers", "he"] = "none"
+    server: Literal["malicious", "semi-honest"] = "malicious"
+    clip_norm: float | None = Field(None, ge=1e-20, le=1e20)
+    bits: int | None = Field(None, ge=8, le=32)
+    max_weight: int | None = Field(None, ge=1, lt=2**29)
+    corrupt: float = Field(0.05, ge=0, lt=0.5)
+    dropped: float = Field(0.05, ge=0, lt=0.5)
+    helpers: int = Field(3, ge=2, le=7)
+    colluding: int = Field(1, ge=1, le=6)
+
+    @model_validator(mode="after")
+    def _agree(self) -> SecureSettings:
+        if self.aggregation != "none" and self.clip_norm is None:
+            raise ValueError(
+                f'secure.aggregation is "{self.aggregation}" and secure.clip_norm is missing: sums '
+                "of integers need a bound on one client's update; write one a little above the update_norm that "
+                'the ledger of a run with aggregation = "none" shows'
+            )
+        if self.colluding >= self.helpers:
+            raise ValueError(
+                f"secure.colluding is {self.colluding} of {self.helpers} helpers; at least one of "
+                "them has to be honest"
+            )
+        if self.clip_norm is None and (self.bits or self.max_weight):
+            raise ValueError("bits and max_weight have a meaning only beside clip_norm; add it")
+        return self
+
+    def word_bits(self, clients: int) -> int:
+        """The width of a word where up to so many clients are in a sum."""
+        return self.bits or default_bits(clients)

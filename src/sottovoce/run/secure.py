@@ -1,0 +1,295 @@
+"""The sum of a round in words of b bits: with or without somebody who hides the words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sottovoce.codec import he
+from sottovoce.codec.bfv import read_public
+from sottovoce.codec.checks import Words
+from sottovoce.codec.coding import Coding, add, close, open_sum, quantise
+from sottovoce.codec.oneshot.terms import TRUST
+from sottovoce.codec.roster import FEWEST_MEMBERS
+from sottovoce.codec.settings import SecureSettings
+from sottovoce.codec.wire import pack, unpack
+from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.rng import seeded_source
+from sottovoce.run import by_helpers, by_secagg
+from sottovoce.run.circle import Circle
+from sottovoce.update import Layout, Tensors, Update, flatten, l2_norm, unflatten
+
+Vectors = Mapping[str, Callable[[], Words]]
+Received = dict[tuple[str, str], bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Summed:
+    """What a server knows after a round of sums.
+
+    Args:
+        mean: the weighted mean of the survivors' updates.
+        clients: the survivors, sorted.
+        clipped: how many updates were longer than the clip norm. Known in this process only.
+        received: all that the server received, by client and stage.
+    """
+
+    mean: Tensors = field(repr=False)
+    clients: tuple[str, ...]
+    clipped: int
+    received: Mapping[tuple[str, str], bytes] = field(repr=False)
+
+    @property
+    def bytes_up(self) -> int:
+        """What the client that sent most has sent."""
+        sent: dict[str, int] = {}
+        for (client, _), data in self.received.items():
+            sent[client] = sent.get(client, 0) + len(data)
+        return max(sent.values(), default=0)
+
+
+def coding_of(secure: SecureSettings, size: int, clients: int) -> Coding:
+    """How the vectors of a run are written, where up to so many clients are in a sum.
+
+    Raises:
+        ConfigError: the words are too narrow for so many clients.
+    """
+    if secure.clip_norm is None:
+        raise ValueError("without secure.clip_norm nothing is written in words")
+    return Coding(size, secure.clip_norm, clients, secure.word_bits(clients))
+
+
+def require_enough(secure: SecureSettings, clients: int) -> None:
+    """Refuse to hide one client among fewer than two.
+
+    Raises:
+        ConfigError: as said.
+    """
+    if secure.aggregation != "none" and clients < FEWEST_MEMBERS:
+        raise ConfigError(
+            f'secure.aggregation is "{secure.aggregation}" and {clients} client is in a sum',
+            allowed="2 or more clients in a round",
+            remedy="A sum of one hides nothing; raise federation.clients_per_round",
+        )
+
+
+def least_survivors(secure: SecureSettings, clients: int) -> int:
+    """How many clients of a round have to deliver for its sum to be told, at least.
+
+    In the complete graph of up to 100 clients that many are also enough.
+
+    >>> least_survivors(SecureSettings(aggregation="secagg", clip_norm=1.0), 8)
+    6
+    """
+    if secure.aggregation == "secagg":
+        return by_secagg.degree(secure, clients)[1] + 1
+    return 1 if secure.aggregation == "none" else 2
+
+
+def facts(secure: SecureSettings, clients: int) -> dict[str, Any]:
+    """How the sums of a run are protected, as ``sotto run --json`` says it.
+
+    Args:
+        secure: the section ``[secure]``.
+        clients: how many a round has.
+
+    Returns:
+        ``colluding`` is how many may work with the server without learning anything of a client's
+        update: of its neighbours under ``secagg``, of the helpers under ``helpers``, of all
+        clients under ``he``; None where the server sees each update.
+    """
+    told: dict[str, Any] = {
+        "aggregation": secure.aggregation,
+        "bits": None if secure.clip_norm is None else secure.word_bits(clients),
+        "least": least_survivors(secure, clients),
+        "colluding": None,
+    }
+    if secure.aggregation == "helpers":
+        return told | {"helpers": secure.helpers, "colluding": secure.colluding}
+    if secure.aggregation == "he":
+        return told | {"colluding": 0}
+    if secure.aggregation == "none":
+        return told
+    neighbours, threshold = by_secagg.degree(secure, clients)
+    # Two disjoint sets of honest neighbours, told different things, must not both be enough.
+    malicious = 2 * threshold - neighbours - 1
+    return told | {
+        "server": secure.server,
+        "neighbours": neighbours,
+        "threshold": threshold,
+        "colluding": malicious if secure.server == "malicious" else threshold - 1,
+    }
+
+
+def claim(secure: SecureSettings, clients: int) -> list[str]:
+    """Say before a run what its server will see, and what would undo that.
+
+    >>> claim(SecureSettings(), 8)
+    ['Sums: the server sees the update of every client.']
+    """
+    told = facts(secure, clients)
+    words = "" if told["bits"] is None else f", in words of {told['bits']} bits"
+    if secure.aggregation == "none":
+        return [f"Sums: the server sees the update of every client{words}."]
+    start = f"Sums ({secure.aggregation}{words}): the server sees "
+    if secure.aggregation == "he":
+        return [f"{start}ciphertexts and nobody's update. {he.TRUST}"]
+    if secure.aggregation == "helpers":
+        return [
+            f"{start}the sum of a round and nobody's update, together with up to "
+            f"{secure.colluding} of {secure.helpers} helpers. {TRUST}"
+        ]
+    breaks = "breaks the protocol" if secure.server == "malicious" else "keeps to the protocol"
+    return [
+        f"{start}the sum of a round and nobody's update, even if it {breaks} and works with "
+        f"{told['colluding']} of a client's {told['neighbours']} neighbours; {told['least']} of "
+        f"{clients} clients have to deliver."
+    ]
+
+
+@dataclass(frozen=True)
+class Summing:
+    """How the sums of a run are formed; the same in all its rounds.
+
+    Args:
+        secure: the section ``[secure]``.
+        circle: who hides from the server; None lets it see each client's words.
+        seed: the run's; roundings and rotations come from it, so that a run can be repeated.
+        layout: of an update.
+        clients: the most that can be in one sum.
+        heaviest: the most that one client may weigh. Public.
+    """
+
+    secure: SecureSettings
+    circle: Circle | None
+    seed: int
+    layout: Layout
+    clients: int
+    heaviest: int
+
+
+def sum_of(
+    updates: Sequence[Update],
+    absent: Collection[str],
+    how: Summing,
+    *,
+    round_index: int,
+    model_sha256: bytes,
+) -> Summed:
+    """Write all updates as words and add them, under masks where there is a circle.
+
+    Args:
+        updates: of the clients that delivered, in any order. Private each, but for the names.
+        absent: who was drawn and fell silent before it sent its update.
+        how: what the whole run agrees on.
+        round_index: the round, from 0.
+        model_sha256: of the model that all clients received.
+
+    Guarantees:
+        - with and without a circle the mean is the same, bit for bit;
+        - with a circle the server reads nothing but the sum, the sum of weights and the number of
+          clients; every message passes through its bytes.
+
+    Raises:
+        VerificationError: an update does not fit the layout, is not finite or weighs more than
+            ``heaviest``; fewer clients are left than the sum needs; or the sum does not verify.
+            Nothing is released.
+    """
+    present = {update.client: update for update in sorted(updates, key=lambda one: one.client)}
+    if not present or len(present) < len(updates):
+        raise VerificationError(
+            f"{len(updates)} updates of {len(present)} clients in round {round_index}",
+            allowed="one update of every client, and at least one",
+        )
+    rotation = seeded_source(how.seed, "rotation", round_index).words(4).tobytes()
+    coding = coding_of(how.secure, how.layout.size, how.clients)
+    vectors = {
+        name: partial(_words_of, update, coding, how, rotation, round_index)
+        for name, update in present.items()
+    }
+    cohort = tuple(sorted({*present, *absent}))
+    total, received = _total(how, coding, vectors, cohort, (round_index, model_sha256))
+    decoded = open_sum(total, coding, rotation_seed=rotation, heaviest=how.heaviest)
+    if decoded.count != len(present) or not decoded.weight:
+        raise VerificationError(
+            f"the sum of round {round_index} is of {decoded.count} clients that weigh "
+            f"{decoded.weight}",
+            allowed=f"the {len(present)} that sent their vectors, with a weight above 0",
+        )
+    mean = decoded.vector * np.float32(how.heaviest / decoded.weight)
+    clipped = sum(l2_norm(update.tensors) > coding.clip_norm for update in updates)
+    return Summed(unflatten(mean, how.layout), tuple(present), clipped, received)
+
+
+def _words_of(
+    update: Update, coding: Coding, how: Summing, rotation: bytes, round_index: int
+) -> Words:
+    """One client's update as words, with its weight, count and checksum."""
+    if not 0 <= update.counts <= how.heaviest:
+        raise VerificationError(
+            f"client {update.client!r} weighs {update.counts}",
+            allowed=f"at most {how.heaviest}",
+            remedy="Raise secure.max_weight",
+        )
+    written = quantise(
+        flatten(update.tensors, how.layout),
+        coding,
+        weight=update.counts,
+        heaviest=how.heaviest,
+        rotation_seed=rotation,
+        rounding=seeded_source(how.seed, "rounding", update.client, round_index),
+    )
+    return close(written.steps, coding, weight=update.counts)
+
+
+def _total(
+    how: Summing,
+    coding: Coding,
+    vectors: Vectors,
+    cohort: tuple[str, ...],
+    where: tuple[int, bytes],
+) -> tuple[Words, Received]:
+    """The sum of the words, by whatever hides them; ``where`` is the round and its model's hash."""
+    round_index, model_sha256 = where
+    circle = how.circle
+    if circle is None:
+        hidden = how.secure.aggregation == "he"
+        return _encrypted(vectors, coding) if hidden else _seen(vectors, coding)
+    if circle.helpers is None:
+        terms = by_secagg.terms_of(how.secure, circle, round_index, cohort, coding)
+        return by_secagg.play(terms, circle, model_sha256, vectors)
+    agreed = by_helpers.terms_of(
+        circle,
+        circle.helpers,
+        round_index,
+        cohort,
+        coding,
+        model_sha256=model_sha256,
+        colluding=how.secure.colluding,
+    )
+    return by_helpers.play(agreed, circle, circle.helpers, vectors)
+
+
+def _seen(vectors: Vectors, coding: Coding) -> tuple[Words, Received]:
+    """The sum where the server sees the words of every client."""
+    total = np.zeros(coding.length, coding.dtype)
+    received = {}
+    for name, words in vectors.items():
+        received[name, "words"] = data = pack(words(), coding.bits)
+        add(total, unpack(data, coding.bits, coding.length))
+    return total, received
+
+
+def _encrypted(vectors: Vectors, coding: Coding) -> tuple[Words, Received]:
+    """The sum where the clients share a key, drawn anew for every sum, and the server adds."""
+    keys = he.make_keys(coding.bits, coding.clients, coding.length)
+    total = he.Total(read_public(keys.public))
+    received: Received = {}
+    for name, words in vectors.items():
+        received[name, "ciphertexts"] = data = he.encrypt(words(), keys)
+        total = he.add(total, data, client=name)
+    return he.decrypt(he.write(total), keys, clients=len(vectors)), received
