@@ -56,6 +56,7 @@ _SEAL_START: Final = (0xA15E, 16, 2, 0)
 _OUTER: Final = b"\x0a\x02\x80\x20\x12"
 _OUTER_BYTES: Final = len(_OUTER) + 3
 
+
 @dataclass(frozen=True, eq=False)
 class Keys:
     """The parameters and the one secret key, for the clients alone. Private.

@@ -346,6 +346,31 @@ def test_fewer_helpers_than_the_quorum_stop_the_round() -> None:
         at_lock(terms_for(3, 4, 1)).lock({"h1", "h3"})
 
 
+def test_no_sum_is_handed_over_before_the_last_holder_was_heard_or_given_up() -> None:
+    play = at_answer(terms_for(3, 4, 1)).answer({"h3"})
+    with refuses("stops at sums with sums that are missing; missing: 'h3'"):
+        play.recover()
+    play.server.give_up("h3")
+    assert play.recover() == play.expected()
+
+
+def test_no_sum_is_handed_over_when_all_holders_of_a_set_were_given_up() -> None:
+    play = at_answer(terms_for(3, 2, 1)).answer({"h1"})
+    play.server.give_up("h1")
+    assert play.server.waiting_for == ()
+    with refuses("stops at sums with sums that are missing; missing: 'h1'"):
+        play.recover()
+
+
+def test_only_the_stages_with_an_answer_repeat_it() -> None:
+    play = Play(terms_for(3)).upload()
+    with refuses("'h0' got a Delivery that it cannot answer at Ready in round 3"):
+        repeat(play.states["h0"], play.got["delivery"])
+    play.receive().lock().answer()
+    with refuses("'h0' got a Proposal that it cannot answer at Answered in round 3"):
+        repeat(play.states["h0"], play.got["proposal"])
+
+
 def test_too_few_are_left_when_refused_clients_are_taken_back() -> None:
     play = Play(terms_for(3, minimum_survivors=3))
     empty = tuple(bytes(len(it)) for it in play.make_upload("c001").parcel.boxes)
