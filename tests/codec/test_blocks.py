@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sottovoce.codec.blocks import BLOCK, LARGEST_ENTRY, Compressed, compress, expand, read, write
+from sottovoce.codec.wire import packed_bytes
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.rng import Source, seeded_source
 
@@ -168,6 +169,9 @@ def test_bytes_that_are_almost_a_vector_are_refused():
                 read(case, 300)
     with pytest.raises(VerificationError, match=r"300 entries with 4 bits\. Allowed: 299"):
         read(written, 299)
+    five = bytearray(written[:6] + b"\5" + written[7:23] + bytes(packed_bytes(300, 5)))
+    with pytest.raises(VerificationError, match="300 entries with 5 bits"):
+        read(bytes(five), 300)
     # A header that promises more than memory holds is refused by its length.
     huge = written[:7] + (2**60).to_bytes(8, "little") + written[15:]
     with pytest.raises(VerificationError, match="bytes for"):

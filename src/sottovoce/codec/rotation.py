@@ -161,12 +161,9 @@ def _hadamard(block: Vector) -> None:
         mixed = _mix_rows(first, piece, inner)
         if mixed is not piece:
             piece[...] = mixed
-    rows = block.size // chunk
-    if rows == 1:
-        return
     # A chunk is a row of this table now. A strip of columns at a time stays in the cache.
-    table = block.reshape(rows, chunk)
-    strip = chunk // rows
+    table = block.reshape(-1, chunk)
+    strip = max(1, chunk // len(table))
     for begin in range(0, chunk, strip):
         columns = table[:, begin : begin + strip]
         first.reshape(columns.shape)[...] = columns
