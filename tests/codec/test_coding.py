@@ -290,10 +290,20 @@ def test_an_entry_beyond_the_limit_shrinks_the_whole_vector_and_says_so(clients,
     assert np.abs(shrunk - factor * rotated).max() <= 1 + 1e-5 * coding.limit
 
 
-def test_a_vector_that_fits_is_not_shrunk():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_vector_that_fits_is_not_shrunk_whatever_its_sign(sign):
+    one = Coding(1, 3276 / 256, 10, 16)
+    just = written(np.full(1, sign * one.clip_norm, np.float32), one)
+    # Exactly at the limit.
+    assert not just.shrunk
+    assert np.abs(just.steps).tolist() == [one.limit]
     coding = Coding(4096, 1.0, 10, 16)
-    assert not written(piled(4096, 0.1249), coding).shrunk
-    assert written(piled(4096, 0.1251), coding).shrunk
+    assert written(piled(4096, sign * 0.1251), coding).shrunk
+    assert not written(piled(4096, sign * 0.1249), coding).shrunk
+
+
+def test_a_full_vector_is_hardly_ever_shrunk():
+    coding = Coding(4096, 1.0, 10, 16)
     assert not any(written(drawn(4096, 1.0, k), coding).shrunk for k in range(20))
 
 
@@ -381,6 +391,18 @@ def test_noise_leaves_a_limit_with_which_a_wrap_is_rarer_than_stated(coding):
 def test_the_limit_with_noise_is_no_smaller_than_it_must_be(coding):
     # Chernoff's bound is above the tail itself, here by less than 2^7.
     assert tail(coding, coding.limit + 1) > -37
+
+
+@pytest.mark.parametrize("coding", NOISY, ids=str)
+def test_the_chance_of_a_wrap_is_chernoffs_for_skellam_noise(coding):
+    room = 2 ** (coding.bits - 1) - coding.clients * coding.limit
+    with mpmath.workdps(60):
+        mu = (mpmath.mpf(coding.noise_std) * coding.scale) ** 2
+        # The generating function exp(μ·(cosh t - 1)) over exp(t·room), at its best t.
+        t = mpmath.asinh(room / mu)
+        chance = mpmath.exp(mu * (mpmath.cosh(t) - 1) - t * room)
+        expected = float(mpmath.log(2 * coding.size * coding.rounds * chance, 2))
+    assert coding.wrap_log2 == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_bound_covers_the_wider_tail_of_skellam_noise():
