@@ -143,12 +143,11 @@ def run(
     from sottovoce.run.prepare import prepare
     from sottovoce.run.protect import claim
     from sottovoce.run.secure import claim as claim_of_sums
-    from sottovoce.run.sums import clients_in_a_sum
+    from sottovoce.run.sums import told as told_of_sums
 
     prepared = prepare(load_config(config, overrides or []))
     print_table("data", prepared.table, to_stderr=True)
-    clients = clients_in_a_sum(prepared)
-    for line in [*claim(prepared.plans), *claim_of_sums(prepared.config.secure, clients)]:
+    for line in [*claim(prepared.plans), *claim_of_sums(**told_of_sums(prepared))]:
         typer.echo(line, err=True)
     settings = prepared.config
     arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
@@ -160,9 +159,7 @@ def run(
         told = f"{done.outcome.zeroed} contributions were not finite and counted as zero"
         typer.echo(f"{told}; that is private to who holds the text", err=True)
     if done.outcome.clipped:
-        told = (
-            f"{done.outcome.clipped} updates were longer than secure.clip_norm and were shortened"
-        )
+        told = f"{done.outcome.clipped} updates were longer than their clip norm and were shortened"
         typer.echo(f"{told}; raise it unless that is meant", err=True)
     if json:
         typer.echo(to_json(facts))
@@ -348,7 +345,7 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
     """What ``sotto run --json`` prints."""
     from sottovoce.run.protect import facts as privacy_facts
     from sottovoce.run.secure import facts as secure_facts
-    from sottovoce.run.sums import clients_in_a_sum
+    from sottovoce.run.sums import told
 
     outcome: Outcome = done.outcome
     share, reason = done.gap
@@ -362,7 +359,7 @@ def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
         "adapter_sha256": outcome.adapter_sha256,
         "privacy": privacy_facts(prepared.plans, outcome.spent)
         | {"epsilon_of_data": outcome.epsilon_of_data},
-        "secure": secure_facts(prepared.config.secure, clients_in_a_sum(prepared)),
+        "secure": secure_facts(**told(prepared)),
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
         if outcome.seconds and outcome.tokens

@@ -529,6 +529,7 @@ def test_whoever_adds_a_field_to_the_plan_looks_here() -> None:
         "loss_noise_multiplier",
         "loss_bound",
         "target",
+        "shares",
     }
 
 

@@ -164,7 +164,13 @@ def test_the_bound_covers_a_vector() -> None:
 @pytest.mark.parametrize("order", [1.2, 2.5, 3.9])
 def test_an_order_between_integers_is_covered(order: float) -> None:
     assert divergence(order, 4.0, 2) <= skellam.renyi(order, 4.0, l1=2, l2=2)
-    assert skellam.renyi(order, 4.0, l1=2, l2=2) == skellam.renyi(math.ceil(order), 4.0, l1=2, l2=2)
+    above = skellam.renyi(math.ceil(order), 4.0, l1=2, l2=2)
+    assert skellam.renyi(order, 4.0, l1=2, l2=2) <= above
+    # The halves of an interval meet its ends: a line in (order - 1) times the bound.
+    low, high = math.floor(order), math.ceil(order)
+    line = [(a - 1) * (skellam.renyi(a, 4.0, l1=2, l2=2) if a > 1 else 0) for a in (low, high)]
+    expected = (line[0] * (high - order) + line[1] * (order - low)) / (order - 1)
+    assert skellam.renyi(order, 4.0, l1=2, l2=2) == pytest.approx(expected, rel=1e-14)
 
 
 def test_the_bound_by_hand() -> None:

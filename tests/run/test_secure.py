@@ -251,7 +251,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "remove rank",
     ),
     "targets": (SECAGG, {"federation": {"weights": "targets"}}, "nobody can bound"),
-    "clients": (SECAGG, {"unit": "client"}, "noise on the words"),
+    "clients": (SECAGG, {"unit": "client"}, "so that clients add it"),
 }
 
 
@@ -278,7 +278,9 @@ def test_what_a_secure_sum_cannot_serve_is_refused(
     ],
 )
 def test_a_run_says_what_its_server_will_see(more: dict[str, Any], sentence: str) -> None:
-    (line,) = secure.claim(SecureSettings.model_validate(PLAIN | more), 8)
+    settings = SecureSettings.model_validate(PLAIN | more)
+    least = secure.least_survivors(settings, 8)
+    (line,) = secure.claim(settings, 8, bits=16, least=least)
     assert sentence in line
 
 
@@ -286,7 +288,8 @@ def test_a_run_says_what_its_server_will_see(more: dict[str, Any], sentence: str
 def test_so_many_that_work_with_a_malicious_server_learn_nothing(clients: int) -> None:
     """Told different survivors, two disjoint sets of honest neighbours cannot both be enough."""
     settings = SecureSettings.model_validate(SECAGG)
-    told = secure.facts(settings, clients)
+    least = secure.least_survivors(settings, clients)
+    told = secure.facts(settings, clients, bits=16, least=least)
     corrupt, threshold, k = told["colluding"], told["threshold"], told["neighbours"]
     honest = k - corrupt
     assert corrupt >= 0

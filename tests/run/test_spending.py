@@ -25,7 +25,7 @@ from sottovoce.run.check import check_run
 from sottovoce.run.folder import read_tensors
 from sottovoce.run.ledger import verify
 from sottovoce.run.local import federate
-from sottovoce.run.prepare import Party, Prepared
+from sottovoce.run.prepare import Party, Prepared, sent_sizes
 from sottovoce.run.protect import facts, make_plans
 from sottovoce.run.rounds import digest
 
@@ -59,7 +59,7 @@ def at(world: Prepared, root: Path, unit: str = "client", **changes: Any) -> Pre
         "privacy": {"unit": unit, "delta": 1e-3, "clip_norm": 1.0},
     }
     for key, value in changes.items():
-        if key == "seed":
+        if key in ("seed", "secure"):
             tree[key] = value
         elif key in tree:
             tree[key].update(value)
@@ -71,7 +71,8 @@ def at(world: Prepared, root: Path, unit: str = "client", **changes: Any) -> Pre
         tree["privacy"] = {"unit": "none"}
     config = make_config(tree, place="test")
     held = {party.name: party.train for party in world.parties}
-    plans = make_plans(config, held, world.model.layout.size)
+    size = world.model.layout.size
+    plans = make_plans(config, held, size, sent_sizes(config, world.model))
     return replace(world, config=config, plans=plans)
 
 

@@ -255,7 +255,11 @@ WRONG = {
     "none with trust": ("none", ["privacy.trust=none"], "privacy.trust is set"),
     "weights": ("client", ["federation.weights=examples"], "federation.weights"),
     "flora": ("client", ["federation.strategy=flora"], "reads every client's update by itself"),
-    "trust none": ("client", ["privacy.trust=none", "privacy.mechanism=skellam"], "secure sum"),
+    "trust none": (
+        "client",
+        ["privacy.trust=none", "privacy.mechanism=skellam"],
+        "secure.aggregation",
+    ),
     "trust without noise": ("client", ["privacy.trust=none"], "privacy.mechanism"),
     "fixed": ("client", ["privacy.sampling=fixed"], "Poisson"),
     "shuffled": ("client", ["privacy.sampling=shuffled"], "Poisson"),

@@ -109,7 +109,7 @@ REFUSALS = {
     **{
         f"trust none without a secure sum under {unit}": (
             tree({**CLIENT, "unit": unit, "trust": "none", "mechanism": "discrete_gaussian"}),
-            ['privacy.trust is "none"', "needs a secure sum", 'set privacy.trust = "server"'],
+            ['privacy.trust is "none"', "share of the noise only", 'privacy.trust = "server"'],
             tree({**CLIENT, "unit": unit, "trust": "server"}),
         )
         for unit in ("client", "owner", "example")

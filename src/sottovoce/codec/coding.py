@@ -49,6 +49,8 @@ class Coding:
         noise_std: standard deviation of all noise together in one entry of a sum, in the
             vector's unit, when every client's share is there; 0 without noise.
         rounds: sums in the run; they share the chance of a wrap.
+        rotated: whether vectors are rotated first. Without it C has room in a single entry, and
+            the scale is a power of two.
 
     Guarantees:
         - n·limit <= 2^(b-1) - 1: without noise no sum of n vectors wraps around;
@@ -69,6 +71,7 @@ class Coding:
     bits: int
     noise_std: float = 0.0
     rounds: int = 1
+    rotated: bool = True
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.clients < 1 or self.rounds < 1:
@@ -91,8 +94,8 @@ class Coding:
 
     @property
     def block(self) -> int:
-        """F, the entries over which the rotation spreads each one."""
-        return block_size(self.size)
+        """F, the entries over which the rotation spreads each one; 1 without a rotation."""
+        return block_size(self.size) if self.rotated else 1
 
     @cached_property
     def limit(self) -> int:
@@ -108,7 +111,7 @@ class Coding:
 
     @property
     def scale(self) -> float:
-        """Steps per unit of a rotated entry: limit·√F / 8C."""
+        """Steps per unit of an entry: limit·√F / 8C, without rotation the power of two below limit / C."""
         return self._scale(self.limit)
 
     @property
@@ -131,6 +134,8 @@ class Coding:
         return (1 << (self.bits - 1)) - 1
 
     def _scale(self, limit: int) -> float:
+        if not self.rotated:
+            return math.ldexp(1.0, math.frexp(limit / self.clip_norm)[1] - 1) if limit else 0.0
         # No entry of a vector is larger than its norm, so small blocks need less room.
         return limit / (self.clip_norm * min(1.0, STANDARD_DEVIATIONS / math.sqrt(self.block)))
 
@@ -237,7 +242,8 @@ def quantise(
     within = coding.clip_norm * (1.0 if norm_limit is None else 1 - 2.0**-18)
     shorten = min(1.0, within / norm) if norm else 1.0
     values = vector * np.float32(shorten * (weight / heaviest) * coding.scale)
-    rotate_in_place(values, rotation_seed)
+    if coding.rotated:
+        rotate_in_place(values, rotation_seed)
     peak = max(float(values.max()), -float(values.min()))
     shrunk = peak > coding.limit
     if shrunk:
@@ -361,7 +367,8 @@ def open_sum(total: Words, coding: Coding, *, rotation_seed: bytes, heaviest: in
         )
     weight, count = checks.read(total, coding.bits, coding.clients, heaviest=heaviest)
     vector = _signed(total[: coding.size], coding, count)
-    unrotate_in_place(vector, rotation_seed)
+    if coding.rotated:
+        unrotate_in_place(vector, rotation_seed)
     return Decoded(vector, weight, count)
 
 

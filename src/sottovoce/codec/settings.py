@@ -47,19 +47,11 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _agree(self) -> SecureSettings:
-        if self.aggregation != "none" and self.clip_norm is None:
-            raise ValueError(
-                f'secure.aggregation is "{self.aggregation}" and secure.clip_norm is missing: sums '
-                "of integers need a bound on one client's update; write one a little above the update_norm that "
-                'the ledger of a run with aggregation = "none" shows'
-            )
         if self.colluding >= self.helpers:
             raise ValueError(
                 f"secure.colluding is {self.colluding} of {self.helpers} helpers; at least one of "
                 "them has to be honest"
             )
-        if self.clip_norm is None and (self.bits or self.max_weight):
-            raise ValueError("bits and max_weight have a meaning only beside clip_norm; add it")
         return self
 
     def word_bits(self, clients: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sottovoce.privacy.clip import clip_and_sum
 from sottovoce.privacy.plan import Memory, NoisySum, PrivacyPlan
 from sottovoce.privacy.sampling import poisson
+from sottovoce.privacy.settings import AdaptiveClip
 from sottovoce.rng import Source
 
 
@@ -60,3 +61,39 @@ class Guard:
         self.clip_norm = released.clip_norm
         self._sum = NoisySum(self.plan, self.clip_norm)
         return torch.from_numpy(released.mean)
+
+
+class SharedGuard:
+    """One client's protection where it adds a share of the noise to one sum, and nobody adds all.
+
+    The one step of a round reads every unit, adds up what they contribute, and moves nothing: the
+    contribution leaves in integers, under noise and masks, and no gradient is used without them.
+
+    Guarantees:
+        - how the units are split over calls of ``add`` changes no bit of the sum;
+        - ``release`` gives zeros, so that the step changes no weight.
+    """
+
+    def __init__(self, plan: PrivacyPlan) -> None:
+        if plan.shares is None or isinstance(plan.clip_norm, AdaptiveClip):
+            raise ValueError("shares of noise go with a plan that has them and a fixed clip norm")
+        self.plan = plan
+        self.clip_norm = plan.clip_norm
+        self.zeroed = 0
+        self.losses: list[float] = []
+        self.total = np.zeros(plan.size, np.int64)
+        self._step = 1.0 / plan.shares.lattice.scale
+
+    def sample(self) -> NDArray[np.int64]:
+        """Every unit, by place."""
+        return np.arange(self.plan.units)
+
+    def add(self, gradients: Tensor, losses: NDArray[np.float64]) -> None:  # noqa: ARG002
+        """Bound and add the gradients of some of the units; as ``Guard.add``."""
+        clipped = clip_and_sum(gradients, self.clip_norm, self._step)
+        self.total += clipped.total.cpu().numpy()
+        self.zeroed += int((~clipped.finite).sum())
+
+    def release(self) -> Tensor:
+        """Zeros, ``[D]``."""
+        return torch.zeros(self.plan.size)

@@ -15,7 +15,7 @@ Everything is an integer multiple of a grid, so a sum does not depend on its ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, sqrt
 
@@ -26,6 +26,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.privacy import accounting, gaussian
 from sottovoce.privacy.accounting import Epsilon, Release, SampledGaussian
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings, Unit
+from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
 
 Memory = Mapping[str, NDArray[np.float32]]
@@ -57,6 +58,8 @@ class PrivacyPlan:
         loss_noise_multiplier: noise on the mean loss over half its range; None releases none.
         loss_bound: losses are clipped to [0, L].
         target: the ε that was asked for; None where the noise was.
+        shares: how clients add the noise under a secure sum, so that σ = z · C and nothing is
+            amplified; None where one party adds it.
     """
 
     unit: Unit
@@ -70,6 +73,7 @@ class PrivacyPlan:
     loss_noise_multiplier: float | None = None
     loss_bound: float = 10.0
     target: float | None = None
+    shares: Shares | None = None
 
     @property
     def sampling_probability(self) -> float:
@@ -79,6 +83,8 @@ class PrivacyPlan:
     @property
     def release(self) -> Release:
         """What one release costs."""
+        if self.shares is not None:
+            return self.shares.release
         return SampledGaussian(self.noise_multiplier, self.sampling_probability)
 
     @property
@@ -87,6 +93,14 @@ class PrivacyPlan:
         return (
             self.clip_norm.initial if isinstance(self.clip_norm, AdaptiveClip) else self.clip_norm
         )
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the noise on an entry of the first sum, in the vector's unit."""
+        if self.shares is not None:
+            return self.shares.noise_std
+        used = grid(self, self.first_clip_norm)
+        return used.noise_std * used.step
 
     @property
     def count_noise_std(self) -> float | None:
@@ -277,7 +291,13 @@ class NoisySum:
 
 
 def make_plan(
-    settings: PrivacySettings, *, units: int, expected_units: float, releases: int, size: int = 0
+    settings: PrivacySettings,
+    *,
+    units: int,
+    expected_units: float,
+    releases: int,
+    size: int = 0,
+    shares: Callable[[float], Shares] | None = None,
 ) -> PrivacyPlan:
     """Couple settings, sampling and rounds, and find the noise for a target ε.
 
@@ -288,6 +308,8 @@ def make_plan(
         expected_units: how many a release reads in the mean; all, where this is more.
         releases: the most releases in which a unit can be.
         size: entries of the vector that is released.
+        shares: how clients would add a noise of this standard deviation under a secure sum; None
+            where one party adds it.
 
     Guarantees:
         - ε of all planned releases is at most ``settings.epsilon``, where that is given.
@@ -326,19 +348,23 @@ def make_plan(
         loss_bound=settings.loss_bound,
         target=settings.epsilon,
     )
+
+    def at(noise_multiplier: float) -> PrivacyPlan:
+        noise_std = noise_multiplier * plan.first_clip_norm
+        shared = None if shares is None else shares(noise_std)
+        return replace(plan, noise_multiplier=noise_multiplier, shares=shared)
+
+    found = at(plan.noise_multiplier)
     if settings.epsilon is not None and releases:
-        plan = replace(plan, noise_multiplier=_noise_for(plan, settings.epsilon))
-    _require_noise(plan)
-    return plan
+        found = at(_noise_for(found, settings.epsilon, at))
+    _require_noise(found)
+    return found
 
 
-def _noise_for(plan: PrivacyPlan, target: float) -> float:
+def _noise_for(plan: PrivacyPlan, target: float, at: Callable[[float], PrivacyPlan]) -> float:
     """The least noise multiplier at which all planned releases stay within the target."""
-    q = plan.sampling_probability
-    cost = gaussian.GridCost(0.0, 0.0)
-    if plan.size:
-        # The cost at the least noise there is bounds the cost at the noise that is found.
-        cost = _cost(plan, LEAST_MULTIPLIER, plan.releases)
+    # The cost at the least noise there is bounds the cost at the noise that is found.
+    cost = _cost(plan, LEAST_MULTIPLIER, plan.releases)
     delta = cost.delta_left(plan.delta, target + 1.0)
     if not delta > 0:
         raise ConfigError(
@@ -348,7 +374,7 @@ def _noise_for(plan: PrivacyPlan, target: float) -> float:
         )
     try:
         return accounting.noise_for(
-            lambda z: [(SampledGaussian(z, q), plan.releases)], target - cost.epsilon, delta
+            lambda z: [(at(z).release, plan.releases)], target - cost.epsilon, delta
         )
     except ConfigError as error:
         raise ConfigError(
@@ -385,7 +411,8 @@ def epsilon_of(spent: Sequence[tuple[Release, int]], plan: PrivacyPlan) -> Epsil
     """
     count = sum(times for _, times in spent)
     ideal = accounting.epsilon(spent, plan.delta)
-    if not count or not plan.size or not isfinite(ideal.epsilon):
+    on_grid = plan.size or plan.shares is not None
+    if not count or not on_grid or not isfinite(ideal.epsilon):
         return ideal
     cost = _cost(plan, plan.sum_noise_multiplier, count)
     delta = cost.delta_left(plan.delta, ideal.epsilon + 1.0)
@@ -401,5 +428,10 @@ def epsilon_of(spent: Sequence[tuple[Release, int]], plan: PrivacyPlan) -> Epsil
 
 def _cost(plan: PrivacyPlan, sum_noise_multiplier: float, releases: int) -> gaussian.GridCost:
     """What the grid costs, from the least noise in steps that any clip norm gives."""
+    if plan.shares is not None:
+        # The accountant knows the integers; what it does not know is how exact the draws are.
+        return gaussian.GridCost(0.0, plan.shares.outside(releases))
+    if not plan.size:
+        return gaussian.GridCost(0.0, 0.0)
     noise_std = sum_noise_multiplier * 2.0**gaussian.GRID_BITS * sqrt(plan.size)
     return gaussian.grid_cost(noise_std, plan.size + 2, releases)

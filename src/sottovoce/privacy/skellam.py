@@ -167,8 +167,9 @@ def renyi(order: float, variance: float, *, l1: float, l2: float) -> float:
         ε(α) <= α·Δ₂²/2μ + min( ((2α-1)·Δ₂² + 6Δ₁)/4μ²,  3Δ₁/2μ )
 
     Agarwal, Kairouz, Liu 2021, corollary 3.6, for integer α >= 2. There as here μ is the variance
-    of the whole noise on an entry: with n shares, n times a share's. A divergence grows with its
-    order, so an order between integers takes the bound of the next one.
+    of the whole noise on an entry: with n shares, n times a share's. Between integers (α - 1)·ε(α)
+    is convex, and 0 at α = 1 (van Erven and Harremoës 2014, corollary 2), so the straight line
+    between the neighbouring integers bounds it.
 
     Args:
         order: α, above 1. Public.
@@ -197,6 +198,14 @@ def renyi(order: float, variance: float, *, l1: float, l2: float) -> float:
     for name, length in (("l1", l1), ("l2", l2)):
         if not (length >= 0 and math.isfinite(length)):
             raise ConfigError(f"{name} is {length}", allowed="0 or a positive finite number")
-    alpha = math.ceil(order)
+    below, above = math.floor(order), math.ceil(order)
+    if below == above:
+        return _at_integer(above, variance, l1, l2)
+    lower = (below - 1) * _at_integer(below, variance, l1, l2) if below > 1 else 0.0
+    upper = (above - 1) * _at_integer(above, variance, l1, l2)
+    return (lower * (above - order) + upper * (order - below)) / (order - 1)
+
+
+def _at_integer(alpha: int, variance: float, l1: float, l2: float) -> float:
     close = ((2 * alpha - 1) * l2**2 + 6 * l1) / (4 * variance**2)
     return alpha * l2**2 / (2 * variance) + min(close, 3 * l1 / (2 * variance))

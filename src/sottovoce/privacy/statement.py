@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sottovoce.privacy import accounting
 from sottovoce.privacy.accounting import Epsilon, Release, SampledExamples, SampledGaussian
 from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
+from sottovoce.privacy.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +36,12 @@ def statement(plan: PrivacyPlan, releases: int | None = None) -> list[str]:
     lines = [
         f"({number(found.epsilon)}, {plan.delta:g})-differential privacy for "
         f"{PROTECTED[plan.unit]}, where neighbouring data differ by adding or removing it.",
-        f"Sampling: {_sampling(plan)}. {count} releases, Gaussian noise of multiplier "
-        f"{plan.noise_multiplier:.4g}{' on an integer grid' if plan.size else ''}. "
+        f"Sampling: {_sampling(plan)}. {count} releases, {_noise(plan)}. "
         f"Accountant: {_accountant(found)}.",
     ]
-    if plan.sampling_probability < 1:
+    if plan.shares is not None:
+        lines.append(_shared(plan.shares))
+    elif plan.sampling_probability < 1:
         plain = epsilon_of(accounting.without_amplification(plan.spent(count)), plan)
         lines.append(
             f"Against anyone who knows which {plan.unit}s were drawn there is no amplification by "
@@ -49,7 +51,26 @@ def statement(plan: PrivacyPlan, releases: int | None = None) -> list[str]:
     return lines
 
 
+def _noise(plan: PrivacyPlan) -> str:
+    kind = (
+        "Gaussian" if plan.shares is None else plan.shares.mechanism.replace("_", " ").capitalize()
+    )
+    grid = " on an integer grid" if plan.size or plan.shares is not None else ""
+    return f"{kind} noise of multiplier {plan.noise_multiplier:.4g}{grid}"
+
+
+def _shared(shares: Shares) -> str:
+    """Who adds the noise, and against whom that holds."""
+    return (
+        f"The noise is that of the {shares.certain} honest clients without whom no sum of up to "
+        f"{shares.clients} is told; each adds its share before anything leaves it. It holds against "
+        "the server and all other clients together, and with them everyone."
+    )
+
+
 def _sampling(plan: PrivacyPlan) -> str:
+    if plan.shares is not None:
+        return "none is claimed, since whoever forms a sum sees who is in it"
     if plan.sampling_probability >= 1:
         return f"none, every {plan.unit} is in every release, so nothing is amplified"
     return (

@@ -20,6 +20,7 @@ from sottovoce.errors import UsageError, VerificationError
 from sottovoce.privacy.accounting import Release, SampledGaussian
 from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
 from sottovoce.privacy.policy import UNITS
+from sottovoce.privacy.shares import Lattice, Shares
 from sottovoce.run.ledger import Ledger, Record, read
 
 NAME = "privacy-budget.jsonl"
@@ -37,6 +38,8 @@ class Row:
         noise_multiplier: of every release.
         sampling_probability: of every release.
         releases: how many.
+        shares: what makes the release where clients add shares of the noise, as ``shares_row``
+            writes it; empty where one party adds it.
     """
 
     data_sha256: str
@@ -44,6 +47,29 @@ class Row:
     noise_multiplier: float
     sampling_probability: float
     releases: int
+    shares: Sequence[Any] = ()
+
+    @property
+    def columns(self) -> list[Any]:
+        """How the file holds it: without ``shares`` where there are none."""
+        values = list(vars(self).values())
+        return values if self.shares else values[:-1]
+
+    @property
+    def release(self) -> Release:
+        """What one release costs."""
+        if not self.shares:
+            return SampledGaussian(self.noise_multiplier, self.sampling_probability)
+        mechanism, clients, certain, noise_std, lattice = self.shares
+        return Shares(mechanism, clients, certain, noise_std, Lattice(*lattice)).release
+
+
+def shares_row(shares: Shares | None) -> list[Any]:
+    """Shares of noise as a row holds them."""
+    if shares is None:
+        return []
+    facts = {**vars(shares), "lattice": list(vars(shares.lattice).values())}
+    return list(facts.values())
 
 
 Rows = Mapping[str, Sequence[Row]]
@@ -69,8 +95,7 @@ def total(rows: Rows, data_sha256: str, plan: PrivacyPlan, *, without: str | Non
                 continue
             if UNITS.index(row.unit) < UNITS.index(plan.unit):
                 return inf
-            release = SampledGaussian(row.noise_multiplier, row.sampling_probability)
-            found.append((release, row.releases))
+            found.append((row.release, row.releases))
     return epsilon_of(found, plan).epsilon
 
 
@@ -107,9 +132,7 @@ class Budget:
         run = secrets.token_hex(16)
         with self._open() as ledger:
             allow(self._read())
-            ledger.append(
-                "reserve", {"run": run, "rows": [list(vars(row).values()) for row in rows]}
-            )
+            ledger.append("reserve", {"run": run, "rows": [row.columns for row in rows]})
         return run
 
     def settle(self, run: str, releases: Sequence[int]) -> None:

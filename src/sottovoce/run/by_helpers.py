@@ -26,8 +26,9 @@ def terms_of(
     *,
     model_sha256: bytes,
     colluding: int,
+    least: int,
 ) -> Terms:
-    """What clients and helpers agree on before one sum."""
+    """What clients and helpers agree on before one sum: no helper opens one of fewer than ``least``."""
     return Terms(
         run=circle.run,
         round=round_index,
@@ -40,7 +41,7 @@ def terms_of(
         colluding=colluding,
         length=coding.length,
         bits=coding.bits,
-        minimum_survivors=2,
+        minimum_survivors=least,
     )
 
 

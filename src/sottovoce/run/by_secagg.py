@@ -24,11 +24,14 @@ def terms_of(
     round_index: int,
     cohort: tuple[str, ...],
     coding: Coding,
+    *,
+    least: int,
 ) -> Terms:
     """What the clients of a cohort agree on before one sum.
 
     The threshold is floor(2k/3) + 1 of k neighbours; above 100 clients, k and a higher one if
-    need be follow from the shares of corrupt and dropped clients.
+    need be follow from the shares of corrupt and dropped clients. No client helps to open a sum of
+    fewer than ``least``.
 
     Raises:
         ConfigError: fewer than two clients, or shares that no number of neighbours can bear.
@@ -45,7 +48,7 @@ def terms_of(
         bits=coding.bits,
         neighbours=neighbours,
         threshold=threshold,
-        minimum_survivors=max(2, threshold),
+        minimum_survivors=max(least, threshold),
         malicious=secure.server == "malicious",
     )
 

@@ -13,7 +13,7 @@ from sottovoce.codec.fixed_point import fits
 from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.full import FullModel
-from sottovoce.privacy.guard import Guard
+from sottovoce.privacy.guard import Guard, SharedGuard
 from sottovoce.privacy.plan import clip_norm_memory
 from sottovoce.run.arms import Evaluation, Vector, Watch, evaluate_parties
 from sottovoce.run.cohorts import Cohort, Part, devices_of, staleness_scale
@@ -26,7 +26,7 @@ from sottovoce.run.rounds import (
     summed_round_step,
     without_private_facts,
 )
-from sottovoce.run.secure import Summed
+from sottovoce.run.secure import Contribution, Summed
 from sottovoce.run.sums import summed_by
 from sottovoce.strategies import Algorithm, Own, ServerState, Work, factors
 from sottovoce.strategies.personal import Ditto
@@ -166,7 +166,7 @@ def play_round(
             protection=protection,
             on_step=watch.step(server.round),
             on_diverged=diverged.append
-            if federation.on_divergence == "drop" or plans.federation is not None
+            if federation.on_divergence == "drop" or plans.whole_clients
             else None,
         )
         by_name = {member.part.client: member for member in members}
@@ -182,15 +182,15 @@ def play_round(
         if isinstance(federation.personal, Ditto):
             delivered = [by_name[update.client] for update, _ in finished]
             finished = _with_personal(prepared, federation.personal, delivered, finished, where)
-    if plans.federation is None:
+    if not plans.whole_clients:
         _require_minimum(len(finished), federation.minimum_clients, server.round)
     else:
         # Who is no longer finite counts as zero: to leave it out would tell of its text.
         zeros = [_nothing(algorithm, server, by_name[name], prepared) for name in diverged]
         diverged, finished = [], [*finished, *zeros]
     sent = [update for update, _ in finished]
-    zeroed = _zeroed(prepared, protection, sent)
-    summed = summed_by(prepared, server, sent, {*cohort.silent, *diverged})
+    absent = {*cohort.silent, *diverged}
+    summed = summed_by(prepared, server, sent, absent, contributions_of(protection))
     after, record, updates = _joined(prepared, server, sent, summed)
     late = {member.part.client: server.round - member.part.version for member in members}
     record = replace(
@@ -200,7 +200,7 @@ def play_round(
         simulated_time=round(cohort.time, 6),
     )
     states = {update.client: state for update, state in finished}
-    return Played(after, states, updates, record, zeroed, summed)
+    return Played(after, states, updates, record, _zeroed(prepared, protection, sent), summed)
 
 
 def _require_minimum(delivered: int, minimum: int, index: int) -> None:
@@ -325,7 +325,7 @@ def _zeroed(prepared: Prepared, protection: Protection | None, sent: Sequence[Up
     """How many contributions count as zero because they were not finite."""
     if protection is not None:
         return sum(guard.zeroed for guard in protection.guards.values())
-    if prepared.plans.federation is None:
+    if not prepared.plans.whole_clients:
         return 0
     # A client whose training ended early stands here with zeros and without a loss.
     return sum(update.loss is None or not np.isfinite(l2_norm(update.tensors)) for update in sent)
@@ -355,6 +355,17 @@ def _joined(
     return after, record, sent
 
 
+def contributions_of(protection: Protection | None) -> dict[str, Contribution]:
+    """What clients send in place of their updates, where units inside them hide in one sum."""
+    if protection is None:
+        return {}
+    return {
+        name: Contribution(guard.total, guard.plan.units)
+        for name, guard in protection.guards.items()
+        if isinstance(guard, SharedGuard)
+    }
+
+
 def _sizes(rule: Rule, members: Sequence[_Member], size: int) -> dict[str, int]:
     """How many entries each client trains."""
     names = [member.part.client for member in members]
@@ -369,7 +380,7 @@ def _protected(
     """What leaves a client that protects its units: nothing that its guard did not release."""
     update, state = pair
     guard = protection.guards[update.client]
-    if not isinstance(guard, Guard):
+    if not isinstance(guard, Guard | SharedGuard):
         raise TypeError(f"the guard of {update.client!r} is {type(guard).__name__}")
     loss = float(np.mean(guard.losses)) if guard.losses else None
     update = replace(update, examples=0, tokens=0, targets=0, loss=loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ from sottovoce.run.protect import Plans, make_plans
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
-from sottovoce.update import Layout
+from sottovoce.update import Layout, unflatten
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -175,8 +175,19 @@ def prepare(config: Config) -> Prepared:
     _require_something_shared(config, model.layout)
     devices_of(config.federation.devices, [party.name for party in parties], config.seed)
     held = {party.name: party.train for party in parties}
-    plans = make_plans(config, held, model.layout.size)
+    plans = make_plans(config, held, model.layout.size, sent_sizes(config, model))
     return Prepared(config, parties, model, tokenizer, table, plans)
+
+
+def sent_sizes(config: Config, model: LoraModel | FullModel) -> frozenset[int]:
+    """Entries of what a client sends, in every kind of round; none where nothing depends on it."""
+    if config.privacy.trust != "none":
+        return frozenset()
+    algorithm = config.federation.strategy.algorithm
+    first = algorithm.first(unflatten(model.initial(config.seed), model.layout))
+    rounds = range(min(2, config.federation.rounds))
+    states = (replace(first, round=index) for index in rounds)
+    return frozenset(Layout(algorithm.sent(state)).size for state in states)
 
 
 def load_parties(

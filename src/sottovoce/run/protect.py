@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sottovoce.config import Config
 from sottovoce.errors import ConfigError
 from sottovoce.privacy.accounting import Epsilon, Release
-from sottovoce.privacy.guard import Guard
-from sottovoce.privacy.plan import PrivacyPlan, epsilon_of, grid, make_plan
+from sottovoce.privacy.guard import Guard, SharedGuard
+from sottovoce.privacy.plan import PrivacyPlan, epsilon_of, make_plan
 from sottovoce.privacy.sampling import poisson
 from sottovoce.privacy.settings import PrivacySettings
+from sottovoce.privacy.shares import Shares
 from sottovoce.privacy.statement import number, participations, silos, statement
 from sottovoce.rng import Source, secret_source, seeded_source
 from sottovoce.run.cohorts import Cohort
+from sottovoce.run.distributed import crowd_of, shares_of
 from sottovoce.strategies import Own
 from sottovoce.strategies.settings import FederationSettings
 from sottovoce.train import Example, Protection, steps_in_round, units_of
@@ -31,8 +34,8 @@ class Plans:
 
     Args:
         settings: the section ``[privacy]``.
-        plans: by client where the unit lies inside clients, else under ``FEDERATION``; empty
-            without privacy.
+        plans: by client where each one adds noise of its own, under ``FEDERATION`` where the
+            server does; empty without privacy.
         units: the sequences of each unit, by client; empty unless the unit lies inside clients.
         sites_per_owner: at how many clients one person's text lies at most.
     """
@@ -44,8 +47,13 @@ class Plans:
 
     @property
     def federation(self) -> PrivacyPlan | None:
-        """The plan that protects whole clients; None under any other unit."""
+        """The plan by which the server hides whole clients; None where it adds no noise."""
         return self.plans.get(FEDERATION)
+
+    @property
+    def whole_clients(self) -> bool:
+        """Whether all that a client sends is one unit's contribution."""
+        return self.settings.unit == "client"
 
     def source(self, seed: int, *names: str | int) -> Source:
         """Where noise and samples come from: fresh, or for tests from the names."""
@@ -59,25 +67,40 @@ class Plans:
         return name, self.plans[name].epsilon(spent.get(name, 0))
 
     def everywhere(self, spent: Mapping[str, int]) -> Epsilon:
-        """ε for a person at as many clients as one can be at, the most exposed ones together."""
+        """ε for a person at as many clients as one can be at, the most exposed ones together.
+
+        Where each client adds noise of its own, that is the composition of theirs. Where all add
+        shares to one sum, the person moves that sum once from every client.
+        """
         ordered = sorted(
             self.plans,
             key=lambda one: self.plans[one].epsilon(spent.get(one, 0)).epsilon,
             reverse=True,
         )
+        first = self.plans[ordered[0]]
+        if first.shares is not None:
+            count = spent.get(ordered[0], 0)
+            moved = first.shares.moved_by(self.sites_per_owner).release
+            return epsilon_of([(moved, count)] if count else [], first)
         exposed: list[tuple[Release, int]] = []
         for name in ordered[: self.sites_per_owner]:
             exposed += self.plans[name].spent(spent.get(name, 0))
-        return epsilon_of(exposed, self.plans[ordered[0]])
+        return epsilon_of(exposed, first)
 
 
-def make_plans(config: Config, examples: Mapping[str, Sequence[Example]], size: int) -> Plans:
+def make_plans(
+    config: Config,
+    examples: Mapping[str, Sequence[Example]],
+    size: int,
+    sent: Collection[int] = (),
+) -> Plans:
     """Build the plans of a run from its configuration and what each client holds.
 
     Args:
         config: the whole.
         examples: what each client trains on, by name. Private.
         size: entries of an update.
+        sent: entries of what is sent, in every kind of round; none given takes ``size``.
 
     Raises:
         ConfigError: the settings contradict the data: no owners, δ too large for so few units, an
@@ -87,24 +110,41 @@ def make_plans(config: Config, examples: Mapping[str, Sequence[Example]], size: 
     if privacy.unit == "none":
         return Plans(privacy)
     rounds = config.federation.rounds
-    if privacy.unit == "client":
+    if privacy.unit == "client" and privacy.trust == "server":
         expected = config.federation.clients_per_round or len(examples)
         plan = make_plan(
             privacy, units=len(examples), expected_units=expected, releases=rounds, size=size
         )
         return Plans(privacy, {FEDERATION: plan})
-    units = {name: _units(name, own, privacy) for name, own in examples.items()}
+    units: dict[str, Units] = {}
+    if privacy.inside_clients:
+        units = {name: _units(name, own, privacy) for name, own in examples.items()}
+    shares = None
+    if privacy.trust == "none":
+        crowd = crowd_of(config, [len(units.get(name, ())) for name in examples])
+        shares = partial(shares_of, config, crowd, tuple(sent) or (size,))
     rounds = min(rounds, privacy.max_participations or rounds)
+    if privacy.unit == "client":
+        everyone = len(examples)
+        plan = make_plan(
+            privacy,
+            units=everyone,
+            expected_units=everyone,
+            releases=rounds,
+            size=size,
+            shares=shares,
+        )
+        return Plans(privacy, dict.fromkeys(examples, plan))
     devices = config.federation.devices
     most = max((device.steps_per_round or 0 for device in devices.values()), default=0)
     plans = {
         name: _plan_of(
             name,
-            privacy,
-            own,
             config,
-            rounds * max(most, steps_in_round(len(own), config.train)),
-            size,
+            units=len(own),
+            releases=rounds * max(most, steps_in_round(len(own), config.train)),
+            size=size,
+            shares=shares,
         )
         for name, own in units.items()
     }
@@ -112,15 +152,22 @@ def make_plans(config: Config, examples: Mapping[str, Sequence[Example]], size: 
 
 
 def _plan_of(
-    name: str, privacy: PrivacySettings, units: Units, config: Config, releases: int, size: int
+    name: str,
+    config: Config,
+    *,
+    units: int,
+    releases: int,
+    size: int,
+    shares: Callable[[float], Shares] | None,
 ) -> PrivacyPlan:
     try:
         return make_plan(
-            privacy,
-            units=len(units),
+            config.privacy,
+            units=units,
             expected_units=config.train.batch_size,
             releases=releases,
             size=size,
+            shares=shares,
         )
     except ConfigError as error:
         raise ConfigError(
@@ -175,7 +222,6 @@ def facts(plans: Plans, spent: Mapping[str, int]) -> dict[str, Any]:
         return {"unit": unit} | dict.fromkeys(keys)
     name, found = plans.worst(spent)
     plan = plans.plans[name]
-    used = grid(plan, plan.first_clip_norm)
     private = plans.settings.generator == "cryptographic"
     told: dict[str, Any] = {
         "unit": unit,
@@ -183,7 +229,7 @@ def facts(plans: Plans, spent: Mapping[str, int]) -> dict[str, Any]:
         "delta": plan.delta,
         "accountant": found.accountant,
         "noise_multiplier": plan.noise_multiplier,
-        "noise_std": used.noise_std * used.step,
+        "noise_std": plan.noise_std,
         "epsilon_rdp": found.epsilon_rdp if private else None,
         "sampling_probability": plan.sampling_probability,
         "releases": spent.get(name, 0),
@@ -194,6 +240,7 @@ def facts(plans: Plans, spent: Mapping[str, int]) -> dict[str, Any]:
         told["clients"] = {
             one: own.epsilon(spent.get(one, 0)).epsilon for one, own in plans.plans.items()
         }
+    if plans.units and private:
         told["sites_per_owner"] = plans.sites_per_owner
         told["epsilon_of_a_person_at_all"] = plans.everywhere(spent).epsilon
     return told
@@ -224,6 +271,11 @@ def claim(plans: Plans, spent: Mapping[str, int] | None = None) -> list[str]:
         if plans.settings.max_participations is not None:
             lines.append(participations(plans.federation, plans.settings.max_participations)[1])
         lines += silos(plans.federation)
+    elif plans.whole_clients:
+        lines.append(
+            f"That is the client that took part most often, {name}; every one enforces for itself "
+            f"that it takes part at most {plans.plans[name].releases} times."
+        )
     else:
         together = plans.everywhere(spent)
         lines.append(
@@ -303,7 +355,8 @@ def affordable(
     able = tuple(
         part
         for part in cohort.parts
-        if plans.plans[part.client].affords(spent.get(part.client, 0)) >= steps[part.client]
+        if plans.plans[part.client].affords(spent.get(part.client, 0))
+        >= _releases(plans, part.client, steps)
     )
     out = {part.client for part in cohort.parts} - {part.client for part in able}
     return replace(cohort, parts=able, failed=tuple(sorted({*cohort.failed, *out})))
@@ -313,7 +366,14 @@ def charges(plans: Plans, cohort: Cohort, steps: Mapping[str, int]) -> dict[str,
     """How many releases a round makes, by plan; to be written down before it begins."""
     if plans.federation is not None:
         return {FEDERATION: 1}
-    return {part.client: steps[part.client] for part in cohort.parts} if plans.plans else {}
+    if not plans.plans:
+        return {}
+    return {part.client: _releases(plans, part.client, steps) for part in cohort.parts}
+
+
+def _releases(plans: Plans, client: str, steps: Mapping[str, int]) -> int:
+    """How many releases of its own one round of a client makes: one of it all, or one a step."""
+    return 1 if plans.whole_clients else steps[client]
 
 
 def protection_of(
@@ -330,14 +390,14 @@ def protection_of(
     """
     if not plans.units:
         return None
+
+    def guard(name: str, size: int) -> Guard | SharedGuard:
+        plan = replace(plans.plans[name], size=size)
+        if plan.shares is not None:
+            return SharedGuard(plan)
+        return Guard(plan, plans.source(seed, name, round_index), owned[name].get("privacy"))
+
     return Protection(
-        {
-            name: Guard(
-                replace(plans.plans[name], size=size),
-                plans.source(seed, name, round_index),
-                owned[name].get("privacy"),
-            )
-            for name, size in sizes.items()
-        },
+        {name: guard(name, size) for name, size in sizes.items()},
         plans.settings.examples_per_owner if plans.settings.unit == "owner" else 2**31,
     )

@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sottovoce.codec import he
 from sottovoce.codec.bfv import read_public
 from sottovoce.codec.checks import Words
-from sottovoce.codec.coding import Coding, add, close, open_sum, quantise
+from sottovoce.codec.coding import (
+    Coding,
+    add,
+    close,
+    open_sum,
+    quantise,
+    rounded_norm_bound,
+)
 from sottovoce.codec.oneshot.terms import TRUST
 from sottovoce.codec.roster import FEWEST_MEMBERS
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.codec.wire import pack, unpack
 from sottovoce.errors import ConfigError, VerificationError
-from sottovoce.rng import seeded_source
+from sottovoce.privacy.shares import Shares
+from sottovoce.rng import Source, seeded_source
 from sottovoce.run import by_helpers, by_secagg
 from sottovoce.run.circle import Circle
 from sottovoce.update import Layout, Tensors, Update, flatten, l2_norm, unflatten
@@ -52,17 +62,6 @@ class Summed:
         return max(sent.values(), default=0)
 
 
-def coding_of(secure: SecureSettings, size: int, clients: int) -> Coding:
-    """How the vectors of a run are written, where up to so many clients are in a sum.
-
-    Raises:
-        ConfigError: the words are too narrow for so many clients.
-    """
-    if secure.clip_norm is None:
-        raise ValueError("without secure.clip_norm nothing is written in words")
-    return Coding(size, secure.clip_norm, clients, secure.word_bits(clients))
-
-
 def require_enough(secure: SecureSettings, clients: int) -> None:
     """Refuse to hide one client among fewer than two.
 
@@ -77,25 +76,32 @@ def require_enough(secure: SecureSettings, clients: int) -> None:
         )
 
 
-def least_survivors(secure: SecureSettings, clients: int) -> int:
+def least_survivors(secure: SecureSettings, clients: int, minimum: int = 1) -> int:
     """How many clients of a round have to deliver for its sum to be told, at least.
 
     In the complete graph of up to 100 clients that many are also enough.
+
+    Args:
+        secure: the section ``[secure]``.
+        clients: how many a round has.
+        minimum: how many the configuration asks for.
 
     >>> least_survivors(SecureSettings(aggregation="secagg", clip_norm=1.0), 8)
     6
     """
     if secure.aggregation == "secagg":
-        return by_secagg.degree(secure, clients)[1] + 1
-    return 1 if secure.aggregation == "none" else 2
+        return max(minimum, by_secagg.degree(secure, clients)[1] + 1)
+    return max(minimum, 1 if secure.aggregation == "none" else FEWEST_MEMBERS)
 
 
-def facts(secure: SecureSettings, clients: int) -> dict[str, Any]:
+def facts(secure: SecureSettings, clients: int, *, bits: int | None, least: int) -> dict[str, Any]:
     """How the sums of a run are protected, as ``sotto run --json`` says it.
 
     Args:
         secure: the section ``[secure]``.
         clients: how many a round has.
+        bits: the width of a word; None where updates travel as they are.
+        least: how many have to deliver.
 
     Returns:
         ``colluding`` is how many may work with the server without learning anything of a client's
@@ -104,8 +110,8 @@ def facts(secure: SecureSettings, clients: int) -> dict[str, Any]:
     """
     told: dict[str, Any] = {
         "aggregation": secure.aggregation,
-        "bits": None if secure.clip_norm is None else secure.word_bits(clients),
-        "least": least_survivors(secure, clients),
+        "bits": bits,
+        "least": least,
         "colluding": None,
     }
     if secure.aggregation == "helpers":
@@ -125,13 +131,13 @@ def facts(secure: SecureSettings, clients: int) -> dict[str, Any]:
     }
 
 
-def claim(secure: SecureSettings, clients: int) -> list[str]:
-    """Say before a run what its server will see, and what would undo that.
+def claim(secure: SecureSettings, clients: int, *, bits: int | None, least: int) -> list[str]:
+    """Say before a run what its server will see, and what would undo that; as ``facts``.
 
-    >>> claim(SecureSettings(), 8)
+    >>> claim(SecureSettings(), 8, bits=None, least=1)
     ['Sums: the server sees the update of every client.']
     """
-    told = facts(secure, clients)
+    told = facts(secure, clients, bits=bits, least=least)
     words = "" if told["bits"] is None else f", in words of {told['bits']} bits"
     if secure.aggregation == "none":
         return [f"Sums: the server sees the update of every client{words}."]
@@ -151,25 +157,57 @@ def claim(secure: SecureSettings, clients: int) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What one client sends whose units lie inside it: their bounded sum in integers. Private.
+
+    Args:
+        steps: int64, in the order of the sum's layout.
+        units: how many it has; public.
+    """
+
+    steps: NDArray[np.int64] = field(repr=False)
+    units: int
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The shares of noise that clients add before anything hides their words.
+
+    Args:
+        shares: how much each adds.
+        source: where a client's share comes from, by name. Private.
+        contributions: by client, where units lie inside clients; empty where clients are the units.
+    """
+
+    shares: Shares
+    source: Callable[[str], Source] = field(repr=False)
+    contributions: Mapping[str, Contribution] = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True)
 class Summing:
-    """How the sums of a run are formed; the same in all its rounds.
+    """How a sum is formed.
 
     Args:
         secure: the section ``[secure]``.
         circle: who hides from the server; None lets it see each client's words.
         seed: the run's; roundings and rotations come from it, so that a run can be repeated.
         layout: of an update.
-        clients: the most that can be in one sum.
+        coding: how vectors are written.
         heaviest: the most that one client may weigh. Public.
+        least: how many clients must be in a sum for it to be told.
+        noise: what clients add under a privacy plan; None where nothing.
     """
 
     secure: SecureSettings
     circle: Circle | None
     seed: int
     layout: Layout
-    clients: int
+    coding: Coding
     heaviest: int
+    least: int
+    noise: Noise | None = None
 
 
 def sum_of(
@@ -185,14 +223,16 @@ def sum_of(
     Args:
         updates: of the clients that delivered, in any order. Private each, but for the names.
         absent: who was drawn and fell silent before it sent its update.
-        how: what the whole run agrees on.
+        how: what all agree on.
         round_index: the round, from 0.
         model_sha256: of the model that all clients received.
 
     Guarantees:
         - with and without a circle the mean is the same, bit for bit;
         - with a circle the server reads nothing but the sum, the sum of weights and the number of
-          clients; every message passes through its bytes.
+          clients; every message passes through its bytes;
+        - under a plan each client adds its share of the noise before its words are hidden, and an
+          update that is not finite counts as zero.
 
     Raises:
         VerificationError: an update does not fit the layout, is not finite or weighs more than
@@ -206,61 +246,75 @@ def sum_of(
             allowed="one update of every client, and at least one",
         )
     rotation = seeded_source(how.seed, "rotation", round_index).words(4).tobytes()
-    coding = coding_of(how.secure, how.layout.size, how.clients)
     vectors = {
-        name: partial(_words_of, update, coding, how, rotation, round_index)
+        name: partial(_words_of, update, how, rotation, round_index)
         for name, update in present.items()
     }
     cohort = tuple(sorted({*present, *absent}))
-    total, received = _total(how, coding, vectors, cohort, (round_index, model_sha256))
-    decoded = open_sum(total, coding, rotation_seed=rotation, heaviest=how.heaviest)
-    if decoded.count != len(present) or not decoded.weight:
+    total, received = _total(how, vectors, cohort, (round_index, model_sha256))
+    decoded = open_sum(total, how.coding, rotation_seed=rotation, heaviest=how.heaviest)
+    if decoded.count != len(present) or decoded.count < how.least or not decoded.weight:
         raise VerificationError(
             f"the sum of round {round_index} is of {decoded.count} clients that weigh "
             f"{decoded.weight}",
-            allowed=f"the {len(present)} that sent their vectors, with a weight above 0",
+            allowed=f"the {len(present)} that sent their vectors, {how.least} or more, with a "
+            "weight above 0",
         )
-    mean = decoded.vector * np.float32(how.heaviest / decoded.weight)
-    clipped = sum(l2_norm(update.tensors) > coding.clip_norm for update in updates)
-    return Summed(unflatten(mean, how.layout), tuple(present), clipped, received)
+    inside = how.noise is not None and bool(how.noise.contributions)
+    mean = decoded.vector * np.float32((1 if inside else how.heaviest) / decoded.weight)
+    norms = [] if inside else [l2_norm(update.tensors) for update in updates]
+    return Summed(
+        unflatten(mean, how.layout),
+        tuple(present),
+        clipped=sum(isfinite(norm) and norm > how.coding.clip_norm for norm in norms),
+        received=received,
+    )
 
 
-def _words_of(
-    update: Update, coding: Coding, how: Summing, rotation: bytes, round_index: int
-) -> Words:
+def _words_of(update: Update, how: Summing, rotation: bytes, round_index: int) -> Words:
     """One client's update as words, with its weight, count and checksum."""
+    if how.noise is not None and update.client in how.noise.contributions:
+        own = how.noise.contributions[update.client]
+        noisy = own.steps + how.noise.shares.draw(how.noise.source(update.client))
+        return close(noisy, how.coding, weight=own.units)
     if not 0 <= update.counts <= how.heaviest:
         raise VerificationError(
             f"client {update.client!r} weighs {update.counts}",
             allowed=f"at most {how.heaviest}",
             remedy="Raise secure.max_weight",
         )
-    written = quantise(
-        flatten(update.tensors, how.layout),
-        coding,
+    vector = flatten(update.tensors, how.layout)
+    if how.noise is not None and not np.isfinite(vector).all():
+        # To stop here would tell of the client's text; under a plan it counts as zero.
+        vector = np.zeros_like(vector)
+    steps = quantise(
+        vector,
+        how.coding,
         weight=update.counts,
         heaviest=how.heaviest,
         rotation_seed=rotation,
         rounding=seeded_source(how.seed, "rounding", update.client, round_index),
-    )
-    return close(written.steps, coding, weight=update.counts)
+        norm_limit=None if how.noise is None else rounded_norm_bound(how.coding),
+    ).steps
+    if how.noise is not None:
+        steps = steps + how.noise.shares.draw(how.noise.source(update.client))
+    return close(steps, how.coding, weight=update.counts)
 
 
 def _total(
     how: Summing,
-    coding: Coding,
     vectors: Vectors,
     cohort: tuple[str, ...],
     where: tuple[int, bytes],
 ) -> tuple[Words, Received]:
     """The sum of the words, by whatever hides them; ``where`` is the round and its model's hash."""
     round_index, model_sha256 = where
-    circle = how.circle
+    circle, coding = how.circle, how.coding
     if circle is None:
         hidden = how.secure.aggregation == "he"
         return _encrypted(vectors, coding) if hidden else _seen(vectors, coding)
     if circle.helpers is None:
-        terms = by_secagg.terms_of(how.secure, circle, round_index, cohort, coding)
+        terms = by_secagg.terms_of(how.secure, circle, round_index, cohort, coding, least=how.least)
         return by_secagg.play(terms, circle, model_sha256, vectors)
     agreed = by_helpers.terms_of(
         circle,
@@ -270,6 +324,7 @@ def _total(
         coding,
         model_sha256=model_sha256,
         colluding=how.secure.colluding,
+        least=how.least,
     )
     return by_helpers.play(agreed, circle, circle.helpers, vectors)
 

@@ -10,7 +10,7 @@ from sottovoce.errors import ConfigError, RefusedError, VerificationError
 from sottovoce.model.base import fingerprint
 from sottovoce.privacy.plan import PrivacyPlan
 from sottovoce.privacy.policy import Policy, Request, parse_policy, require
-from sottovoce.run.budget import NAME, Budget, Row, Rows, total
+from sottovoce.run.budget import NAME, Budget, Row, Rows, shares_row, total
 from sottovoce.run.cohorts import Cohort
 from sottovoce.run.ledger import Ledger, Record
 from sottovoce.run.prepare import Prepared
@@ -22,6 +22,7 @@ from sottovoce.run.protect import (
     sampled,
     under_cap,
 )
+from sottovoce.run.sums import crowd_in
 
 
 class Spending:
@@ -127,6 +128,7 @@ class Spending:
                 plan.noise_multiplier,
                 plan.sampling_probability,
                 releases[name],
+                shares_row(plan.shares),
             )
             found.append(_Of(party.name, row))
         return found
@@ -184,7 +186,7 @@ class Spending:
         able = affordable(plans, cohort, self.spent, taken)
         if plans.federation is None:
             able = under_cap(plans, able, self.taken)
-        least = 1 if plans.federation is not None else config.federation.minimum_clients
+        least = 1 if plans.federation is not None else crowd_in(self._prepared).least
         if cohort.parts and len(able.parts) < least:
             raise self.refusal(cohort.round)
         price = charges(plans, able, taken)

@@ -1,43 +1,125 @@
-"""What the sums of a run need to know of its configuration: who is in one, and how heavy."""
+"""What the sums of a run need to know of it: who is in one, how it is written, who adds noise."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from sottovoce.codec.coding import Coding
+from sottovoce.config import Config
+from sottovoce.errors import VerificationError
+from sottovoce.rng import Source
 from sottovoce.run.cohorts import Cohort, cohorts
+from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
-from sottovoce.run.secure import Summed, Summing, coding_of, least_survivors, require_enough, sum_of
+from sottovoce.run.secure import Contribution, Noise, Summed, Summing, require_enough, sum_of
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
-from sottovoce.update import Layout, Update
+from sottovoce.train import Round, rate_of
+from sottovoce.update import Layout, Update, scale
+
+
+def in_words(config: Config) -> bool:
+    """Whether updates travel as words of b bits and not as they are."""
+    return config.secure.clip_norm is not None or config.privacy.trust == "none"
 
 
 def summed_by(
-    prepared: Prepared, server: ServerState, sent: Sequence[Update], absent: Collection[str]
+    prepared: Prepared,
+    server: ServerState,
+    sent: Sequence[Update],
+    absent: Collection[str],
+    contributions: Mapping[str, Contribution],
 ) -> Summed | None:
-    """The sum of a round whose updates travel as words; None where they travel as they are."""
+    """The sum of a round whose updates travel as words; None where they travel as they are.
+
+    Args:
+        prepared: model, data and configuration.
+        server: before the round.
+        sent: the updates of those that delivered.
+        absent: who was drawn and fell silent.
+        contributions: what clients send in place of their updates, where they add shares of noise
+            and the units lie inside them; then the mean is that of all units.
+    """
     config, algorithm = prepared.config, prepared.config.federation.strategy.algorithm
-    if config.secure.clip_norm is None:
+    if not in_words(config):
+        return None
+    # In one order however the state was made or read.
+    layout = Layout(dict(sorted(algorithm.sent(server).items())))
+    if contributions:
+        # Gradients come in the order of the model's own row.
+        layout = prepared.model.layout
+    crowd = crowd_in(prepared)
+    noise, coding = _noise(prepared, crowd, layout.size, server.round, contributions)
+    if coding is None:
         return None
     how = Summing(
         config.secure,
         prepared.circle,
         config.seed,
-        # In one order however the state was made or read.
-        Layout(dict(sorted(algorithm.sent(server).items()))),
-        clients_in_a_sum(prepared),
-        heaviest(prepared),
+        layout,
+        coding,
+        max((own.units for own in contributions.values()), default=heaviest(prepared)),
+        crowd.least,
+        noise,
     )
     model_sha256 = bytes.fromhex(digest(model_tensors(server)))
-    return sum_of(sent, absent, how, round_index=server.round, model_sha256=model_sha256)
+    summed = sum_of(sent, absent, how, round_index=server.round, model_sha256=model_sha256)
+    if not contributions:
+        return summed
+    # What came is the mean gradient of all units; one plain step along it is what a client sends.
+    where = Round(server.round, config.federation.rounds, config.seed)
+    return replace(summed, mean=scale(summed.mean, -rate_of(config.train, where, 1, 0)))
 
 
-def clients_in_a_sum(prepared: Prepared) -> int:
-    """The most clients that can be in one sum."""
-    everyone = len(prepared.parties)
-    return min(prepared.config.federation.clients_per_round or everyone, everyone)
+def _noise(
+    prepared: Prepared,
+    crowd: Crowd,
+    size: int,
+    round_index: int,
+    contributions: Mapping[str, Contribution],
+) -> tuple[Noise | None, Coding | None]:
+    """What hides each client's units in a sum, and how it is written."""
+    config, plans = prepared.config, prepared.plans
+    if config.privacy.trust != "none":
+        return None, coding_of(config, crowd, size)
+    planned = max(plans.plans.values(), key=lambda plan: plan.noise_std).shares
+    if planned is None:
+        raise ValueError("a plan without a trusted party has shares of noise")
+    coding = coding_of(config, crowd, size, planned.largest_noise_std)
+    if coding is None:
+        raise ValueError("a plan without a trusted party has a clip norm that is a number")
+    lattice = lattice_of(coding)
+    if not planned.lattice.covers(lattice):
+        raise VerificationError(
+            f"a sum of {size} entries is not one that the privacy plan has accounted for"
+        )
+
+    def source(name: str) -> Source:
+        return plans.source(config.seed, "share", name, round_index)
+
+    return Noise(replace(planned, lattice=lattice), source, contributions), coding
+
+
+def crowd_in(prepared: Prepared) -> Crowd:
+    """Who is in the sums of a run."""
+    units = prepared.plans.units
+    return crowd_of(prepared.config, [len(units.get(party.name, ())) for party in prepared.parties])
+
+
+def told(prepared: Prepared) -> dict[str, Any]:
+    """What ``secure.facts`` and ``secure.claim`` say of a run's sums, as their arguments."""
+    crowd = crowd_in(prepared)
+    coding = coding_of(prepared.config, crowd, prepared.model.layout.size)
+    return {
+        "secure": prepared.config.secure,
+        "clients": crowd.clients,
+        "bits": None if coding is None else coding.bits,
+        "least": crowd.least,
+    }
 
 
 def require_summable(prepared: Prepared) -> None:
@@ -48,10 +130,11 @@ def require_summable(prepared: Prepared) -> None:
             so many clients.
     """
     config = prepared.config
-    if config.secure.clip_norm is None:
+    if not in_words(config):
         return
-    coding_of(config.secure, prepared.model.layout.size, clients_in_a_sum(prepared))
-    require_enough(config.secure, clients_in_a_sum(prepared))
+    crowd = crowd_in(prepared)
+    coding_of(config, crowd, prepared.model.layout.size)
+    require_enough(config.secure, crowd.clients)
 
 
 def cohorts_of(
@@ -60,10 +143,8 @@ def cohorts_of(
     """Who takes part in every round, as the privacy plan and the secure sum want it."""
     config = prepared.config
     federation = drawn_from(prepared.plans, config.federation)
-    least = least_survivors(config.secure, clients_in_a_sum(prepared))
-    federation = federation.model_copy(
-        update={"minimum_clients": max(federation.minimum_clients, least)}
-    )
+    least = crowd_in(prepared).least
+    federation = federation.model_copy(update={"minimum_clients": least})
     return cohorts(federation, steps, devices, config.seed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sottovoce.privacy.settings import PrivacySettings
+from sottovoce.privacy.settings import PrivacySettings, Trust
 from sottovoce.strategies.settings import FederationSettings
 
 
@@ -38,13 +38,8 @@ def require_protected(
             'federation.on_divergence is "drop": who is dropped would tell of its data; remove it, '
             "since under a plan what is not finite counts as zero"
         )
-    if privacy.trust == "none":
-        raise ValueError(
-            'privacy.trust is "none", which needs a secure sum, and secure.aggregation is "none"; '
-            'set privacy.trust = "server"'
-        )
     if privacy.unit == "client":
-        _require_for_clients(federation, name)
+        _require_for_clients(federation, name, noised_by=privacy.trust)
     elif task == "pretrain":
         raise ValueError(
             f'privacy.unit is "{privacy.unit}" and task is "pretrain": a block of plain text joins '
@@ -52,8 +47,8 @@ def require_protected(
         )
 
 
-def _require_for_clients(federation: FederationSettings, name: str) -> None:
-    """A client's whole update is one contribution to one sum."""
+def _require_for_clients(federation: FederationSettings, name: str, *, noised_by: Trust) -> None:
+    """A client's whole update is one contribution to one sum; Poisson samples if the server noises."""
     if federation.strategy.algorithm.expand is not None:
         raise ValueError(
             f"{name} reads every client's update by itself, which no noise on a sum protects; take "
@@ -64,7 +59,7 @@ def _require_for_clients(federation: FederationSettings, name: str) -> None:
             "federation.asynchronous decides by speed who is in a sum, which is no Poisson sample; "
             'remove it, or set privacy.unit = "owner"'
         )
-    if federation.minimum_clients > 1:
+    if federation.minimum_clients > 1 and noised_by == "server":
         raise ValueError(
             f"federation.minimum_clients is {federation.minimum_clients}: drawing a round again "
             "because few came is no Poisson sample; remove it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sottovoce.codec.settings import SecureSettings
-from sottovoce.privacy.settings import PrivacySettings
+from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings
 from sottovoce.strategies.settings import FederationSettings
 
 
@@ -20,12 +20,13 @@ def require_secured(
     Raises:
         ValueError: what was seen, why it cannot be, and what to write in its place.
     """
-    if secure.clip_norm is None:
+    _require_norm(secure, privacy)
+    if secure.clip_norm is None and privacy.trust != "none":
         return
     name = federation.strategy.name
     if not federation.strategy.algorithm.needs_only_sums:
         raise ValueError(
-            f"{name} reads every client's update by itself, and secure.clip_norm asks for a sum of "
+            f"{name} reads every client's update by itself, and the section [secure] asks for a sum of "
             "them; take fedavg, fedprox, scaffold, fednova, ffa, rolora, fedsa or fedsvd"
         )
     if federation.asynchronous is not None:
@@ -38,14 +39,71 @@ def require_secured(
             "federation.devices gives clients ranks of their own, so that the server must know who "
             "holds which slice; remove rank, or the section [secure]"
         )
-    if federation.weighting == "targets":
+    if federation.weighting == "targets" and privacy.unit == "none":
         raise ValueError(
             'federation.weights is "targets", which nobody can bound beforehand; set it to '
             '"examples" or "uniform"'
         )
-    if privacy.unit == "client":
+    if privacy.trust == "none":
+        _require_for_shares(secure, federation, privacy)
+    elif privacy.unit == "client":
         raise ValueError(
-            'privacy.unit is "client" and secure.clip_norm is set: noise on the words of a secure '
-            'sum is not supported; remove the section [secure], or set privacy.unit = "owner", '
-            "whose noise is added before anything is sent"
+            'privacy.unit is "client", privacy.trust is "server" and secure.clip_norm is set: a '
+            'server that adds the noise must see single updates; set privacy.trust = "none" and a '
+            "privacy.mechanism, so that clients add it, or remove the section [secure]"
+        )
+
+
+def _require_norm(secure: SecureSettings, privacy: PrivacySettings) -> None:
+    """Words need one bound on a client's update: their own, or the privacy plan's."""
+    if privacy.trust == "none":
+        if secure.clip_norm is not None:
+            raise ValueError(
+                'secure.clip_norm is set and privacy.trust is "none", where privacy.clip_norm is the '
+                "bound that words are written by; remove secure.clip_norm"
+            )
+        return
+    if secure.aggregation != "none" and secure.clip_norm is None:
+        raise ValueError(
+            f'secure.aggregation is "{secure.aggregation}" and secure.clip_norm is missing: sums '
+            "of integers need a bound on one client's update; write one a little above the "
+            'update_norm that the ledger of a run with aggregation = "none" shows'
+        )
+    if secure.clip_norm is None and (secure.bits or secure.max_weight):
+        raise ValueError("bits and max_weight have a meaning only beside clip_norm; add it")
+
+
+def _require_for_shares(
+    secure: SecureSettings, federation: FederationSettings, privacy: PrivacySettings
+) -> None:
+    """Clients add the noise, so nobody may see their words before all of it is there."""
+    if secure.aggregation == "none":
+        raise ValueError(
+            'privacy.trust is "none" and secure.aggregation is "none": the server would see every '
+            'client\'s words with a share of the noise only; set secure.aggregation = "secagg", or '
+            'privacy.trust = "server" and privacy.mechanism = "gaussian"'
+        )
+    if isinstance(privacy.clip_norm, AdaptiveClip):
+        raise ValueError(  # noqa: TRY004 - pydantic turns a ValueError into its own
+            'privacy.clip_norm follows a quantile and privacy.trust is "none": words are written by '
+            "one norm; write a number"
+        )
+    if privacy.loss_noise_multiplier is not None:
+        raise ValueError(
+            'privacy.loss_noise_multiplier is set and privacy.trust is "none": the sum has no room '
+            "for losses; remove it"
+        )
+    if secure.max_weight is not None:
+        raise ValueError(
+            'secure.max_weight is set and privacy.trust is "none", where every unit weighs the '
+            "same; remove it"
+        )
+    if not privacy.inside_clients:
+        return
+    if federation.strategy.name != "fedsgd":
+        raise ValueError(
+            f'privacy.trust is "none" and privacy.unit is "{privacy.unit}": noise is shared by all '
+            "clients in sums of one gradient, so a round is one step of fedsgd, and "
+            f'federation.strategy is "{federation.strategy.name}"; set it to "fedsgd", with '
+            'federation.strategy.server for more than plain descent, or set privacy.trust = "server"'
         )

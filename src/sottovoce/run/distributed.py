@@ -1,0 +1,122 @@
+"""Who is in the sums of a run, how their vectors are written, and how much noise each one adds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+
+from sottovoce.codec.coding import Coding, rounded_norm_bound
+from sottovoce.config import Config
+from sottovoce.errors import ConfigError
+from sottovoce.privacy.plan import ROUNDING
+from sottovoce.privacy.shares import Lattice, Shares, worst
+from sottovoce.run.secure import least_survivors
+
+WIDEST = 32
+"""Bits of a word where every unit's own integers are added up, without a rotation."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who is in the sums of a run. Public.
+
+    Args:
+        clients: n, the most that are in one.
+        least: how many must be in one for it to be told.
+        honest: how many of these are certain to be honest, by ``secure.corrupt``; may be negative.
+        units: the most units in one, where they lie inside clients.
+        rounds: how many sums there are.
+    """
+
+    clients: int
+    least: int
+    honest: int
+    units: int
+    rounds: int
+
+
+def crowd_of(config: Config, units: Collection[int]) -> Crowd:
+    """Who is in the sums of a run.
+
+    Args:
+        config: the whole.
+        units: how many units each client of the federation holds.
+    """
+    federation, secure = config.federation, config.secure
+    clients = min(federation.clients_per_round or len(units), len(units))
+    least = least_survivors(secure, clients, federation.minimum_clients)
+    most = sum(sorted(units, reverse=True)[:clients])
+    honest = least - ceil(secure.corrupt * clients)
+    return Crowd(clients, least, honest, most, federation.rounds)
+
+
+def coding_of(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -> Coding | None:
+    """How vectors are written as words; None where they travel as they are.
+
+    A client's whole update is rotated and rounded at random. Where clients add shares of noise and
+    the units lie inside them, each unit's gradient is rounded by itself instead, and a single
+    entry has room for all of them.
+
+    Args:
+        config: the whole.
+        crowd: who is in a sum.
+        size: entries of a vector.
+        noise_std: of all shares of noise together, in the vector's unit.
+
+    Raises:
+        ConfigError: the words are too narrow.
+    """
+    privacy, secure = config.privacy, config.secure
+    clip_norm = privacy.clip_norm if privacy.trust == "none" else secure.clip_norm
+    if not isinstance(clip_norm, float):
+        return None
+    inside = privacy.trust == "none" and privacy.inside_clients
+    return Coding(
+        size,
+        clip_norm,
+        crowd.units if inside else crowd.clients,
+        secure.bits or (WIDEST if inside else secure.word_bits(crowd.clients)),
+        noise_std,
+        crowd.rounds,
+        rotated=not inside,
+    )
+
+
+def lattice_of(coding: Coding) -> Lattice:
+    """How far one unit can move the integers of this coding."""
+    if coding.rotated:
+        return Lattice(coding.size, coding.scale, rounded_norm_bound(coding))
+    # Rounding to the nearest integer moves each entry by at most a half.
+    rounded = coding.clip_norm * coding.scale * (1 + ROUNDING) + sqrt(coding.size) / 2
+    return Lattice(coding.size, coding.scale, rounded)
+
+
+def shares_of(config: Config, crowd: Crowd, sizes: Collection[int], noise_std: float) -> Shares:
+    """How clients add a noise that is certain to have at least this standard deviation.
+
+    Args:
+        config: with ``privacy.trust = "none"``.
+        crowd: who is in a sum.
+        sizes: of the vectors that rounds may have.
+        noise_std: of the certain shares together, in the vector's unit.
+
+    Returns:
+        On a lattice that covers those of all sizes.
+
+    Raises:
+        ConfigError: no honest client is certain, or the words are too narrow.
+    """
+    mechanism = config.privacy.mechanism
+    if mechanism == "gaussian":
+        raise ValueError("shares of noise are of an integer mechanism")
+    if crowd.honest < 1:
+        raise ConfigError(
+            f"{crowd.least} of {crowd.clients} clients are certain to deliver, and secure.corrupt = "
+            f"{config.secure.corrupt:g} of all may be corrupt: no honest share of noise is certain",
+            remedy="Raise federation.minimum_clients, or lower secure.corrupt",
+        )
+    shares = Shares(mechanism, crowd.clients, crowd.honest, noise_std, Lattice(1, 1.0, 1.0))
+    codings = (coding_of(config, crowd, size, shares.largest_noise_std) for size in sizes)
+    lattices = [lattice_of(coding) for coding in codings if coding is not None]
+    return replace(shares, lattice=worst(lattices))
