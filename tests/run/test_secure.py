@@ -102,6 +102,16 @@ def test_every_algorithm_that_needs_only_sums_runs_under_masks(
     assert runs[0].adapter_sha256 == runs[1].adapter_sha256
 
 
+def test_keys_that_outlast_x25519_change_no_bit_of_the_model(
+    world: Prepared, tmp_path: Path
+) -> None:
+    changes = {"federation": {"failures": 0.25, "rounds": 3, "minimum_clients": 4}}
+    plain = federated(world, tmp_path / "plain", SECAGG, **changes)
+    hybrid = federated(world, tmp_path / "hybrid", SECAGG | {"post_quantum": True}, **changes)
+    assert hybrid.adapter_sha256 == plain.adapter_sha256
+    assert hybrid.bytes_up_per_client > plain.bytes_up_per_client + 4 * 1100
+
+
 def test_words_are_close_to_the_updates_themselves(world: Prepared, tmp_path: Path) -> None:
     exact = federated(world, tmp_path / "exact", {})
     fine = federated(world, tmp_path / "fine", SECAGG | {"bits": 32})
@@ -239,6 +249,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "has to be honest",
     ),
+    "keys of others": (PLAIN | {"post_quantum": True}, {}, 'about the keys of "secagg"'),
     "one by one": (SECAGG, {"federation": {"strategy": "flora"}}, "flora reads every client's"),
     "late": (
         SECAGG,

@@ -31,6 +31,7 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
         corrupt: the share of the clients that may work together with the server.
         dropped: the share of the clients of a round that may drop out. Both decide how many
             neighbours a client has where a round has more than 100.
+        post_quantum: with ``"secagg"``, puts ML-KEM-768 beside X25519 in every key.
         helpers: how many help, with ``"helpers"``.
         colluding: how many of them may work together with the server.
     """
@@ -42,11 +43,17 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
     max_weight: int | None = Field(None, ge=1, lt=2**29)
     corrupt: float = Field(0.05, ge=0, lt=0.5)
     dropped: float = Field(0.05, ge=0, lt=0.5)
+    post_quantum: bool = False
     helpers: int = Field(3, ge=2, le=7)
     colluding: int = Field(1, ge=1, le=6)
 
     @model_validator(mode="after")
     def _agree(self) -> SecureSettings:
+        if self.post_quantum and self.aggregation != "secagg":
+            raise ValueError(
+                f'secure.post_quantum is about the keys of "secagg", and secure.aggregation is '
+                f'"{self.aggregation}"; remove it'
+            )
         if self.colluding >= self.helpers:
             raise ValueError(
                 f"secure.colluding is {self.colluding} of {self.helpers} helpers; at least one of "

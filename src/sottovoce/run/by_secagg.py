@@ -50,6 +50,7 @@ def terms_of(
         threshold=threshold,
         minimum_survivors=max(least, threshold),
         malicious=secure.server == "malicious",
+        post_quantum=secure.post_quantum,
     )
 
 

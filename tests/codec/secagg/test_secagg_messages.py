@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from secagg_play import MODEL, Play, identity_of, sent, terms_for
 
 from sottovoce.codec import wire
-from sottovoce.codec.secagg import messages, states
+from sottovoce.codec.secagg import hybrid, messages, states
 from sottovoce.codec.secagg.forms import Reader
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Advertisement,
     Cohort,
+    Deposit,
     Inbox,
+    SealedShare,
     SealedShares,
     Survivors,
     Unmasking,
@@ -47,27 +49,31 @@ KINDS = (
 SIGNED = (Advertisement, SealedShares, Upload, Acknowledgement, Unmasking)
 
 
+BOTH = pytest.mark.parametrize("post_quantum", [False, True])
+
+
 @cache
-def whole_round() -> Play:
+def whole_round(post_quantum: bool = False) -> Play:
     # Nine clients, so that a set of them takes two bytes, and 9 bits, so that planes are ragged.
-    play = Play(terms_for(9, threshold=5, bits=9, length=5))
+    play = Play(terms_for(9, threshold=5, bits=9, length=5, post_quantum=post_quantum))
     play.whole({"c008": "upload"})
     return play
 
 
 @cache
-def examples() -> dict[type, object]:
+def examples(post_quantum: bool = False) -> dict[type, object]:
     """One message of each kind, from the same client."""
-    play = whole_round()
+    play = whole_round(post_quantum)
     every = [messages_["c000"] for messages_ in (*play.sent.values(), *play.got.values())]
     found = {type(message): message for message in every}
     assert set(found) == set(KINDS)
     return found
 
 
+@BOTH
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_message_reads_as_it_was_written(kind: type) -> None:
-    terms, message = whole_round().terms, examples()[kind]
+def test_a_message_reads_as_it_was_written(kind: type, post_quantum: bool) -> None:
+    terms, message = whole_round(post_quantum).terms, examples(post_quantum)[kind]
     assert read(kind, write(message, terms), terms) == message
 
 
@@ -75,9 +81,10 @@ def number(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
+@BOTH
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_bytes_are_those_of_the_format_written_by_hand(kind: type) -> None:
-    terms, message = whole_round().terms, examples()[kind]
+def test_the_bytes_are_those_of_the_format_written_by_hand(kind: type, post_quantum: bool) -> None:
+    terms, message = whole_round(post_quantum).terms, examples(post_quantum)[kind]
     place = terms.cohort.index
 
     def client_set(clients) -> bytes:
@@ -86,13 +93,23 @@ def test_the_bytes_are_those_of_the_format_written_by_hand(kind: type) -> None:
 
     def boxes(shares) -> bytes:
         rows = [
-            number(place(it.client)) + it.box + it.self_commitment + it.mask_commitment
+            number(place(it.client))
+            + it.box
+            + it.self_commitment
+            + it.mask_commitment
+            + it.ciphertext
+            + it.link_commitment
             for it in shares
         ]
         return number(len(rows)) + b"".join(rows)
 
     def keys_of(it) -> bytes:
-        return number(place(it.client)) + it.mask_key + it.seal_key
+        keys_ = it.mask_key + it.seal_key + it.mask_kem_key + it.seal_kem_key
+        return number(place(it.client)) + keys_
+
+    def left(deposits) -> bytes:
+        rows = [number(place(it.client)) + it.ciphertext + it.box for it in deposits]
+        return number(len(rows)) + b"".join(rows) if post_quantum else b""
 
     match message:
         case Advertisement():
@@ -101,7 +118,7 @@ def test_the_bytes_are_those_of_the_format_written_by_hand(kind: type) -> None:
             rows = [keys_of(it) + it.signature for it in message.advertisements]
             body = number(0) + client_set(message.present) + number(9) + b"".join(rows)
         case SealedShares():
-            body = number(0) + boxes(message.shares)
+            body = number(0) + boxes(message.shares) + left(message.deposits)
         case Inbox():
             body = number(0) + client_set(message.included) + boxes(message.shares)
         case Upload():
@@ -119,6 +136,14 @@ def test_the_bytes_are_those_of_the_format_written_by_hand(kind: type) -> None:
                 for it in message.shares
             ]
             body = number(0) + number(8) + b"".join(rows)
+    sizes = {
+        Advertisement: (64, 64 + 2 * 1184),
+        Cohort: (2 + 4 + 9 * 132, 2 + 4 + 9 * (132 + 2 * 1184)),
+        SealedShares: (4 + 8 * 160, 4 + 8 * (160 + 32 + 1088 + 32) + 4 + 8 * (4 + 1088 + 48)),
+        Inbox: (4 + 2 + 8 * 160, 4 + 2 + 8 * (160 + 32 + 1088 + 32)),
+    }
+    if kind in sizes:
+        assert len(body) == 4 + sizes[kind][post_quantum]
     start = b"SVSA\x01" + bytes((KINDS.index(kind),)) + terms.digest
     tail = message.signature if kind in SIGNED else b""
     assert write(message, terms) == start + body + tail
@@ -133,12 +158,13 @@ def test_a_message_is_read_as_its_own_kind_only(kind: type) -> None:
             read(other, data, terms)
 
 
+@BOTH
 @pytest.mark.parametrize("kind", SIGNED)
-def test_no_byte_can_change_under_a_signature(kind: type) -> None:
-    terms = whole_round().terms
-    data = write(examples()[kind], terms)
+def test_no_byte_can_change_under_a_signature(kind: type, post_quantum: bool) -> None:
+    terms = whole_round(post_quantum).terms
+    data = write(examples(post_quantum)[kind], terms)
     require_signed(read(kind, data, terms), terms)
-    for place in range(0, len(data), 1 if len(data) < 300 else 7):
+    for place in range(0, len(data), 1 if len(data) < 300 else 53 if post_quantum else 7):
         wrong = bytearray(data)
         wrong[place] ^= 0x40
         with pytest.raises(VerificationError):
@@ -165,11 +191,62 @@ def test_a_signature_under_one_kind_is_none_under_another() -> None:
         (Acknowledgement("c000", bytes(32), b"s"), "a signature is not a string of 64 bytes"),
         (Advertisement("c000", bytes(33), bytes(32)), "a public key is not a string of 32 bytes"),
         (Upload("c000", bytes(7)), "the words of an upload is not a string of 6 bytes"),
+        (
+            Advertisement("c000", bytes(32), bytes(32), mask_kem_key=bytes(1184)),
+            "an ML-KEM key is not a string of 0 bytes",
+        ),
+        (
+            SealedShares("c000", (SealedShare("c001", bytes(124), bytes(32), bytes(32)),)),
+            "a sealed share is not a string of 92 bytes",
+        ),
+        (
+            SealedShares("c000", (), deposits=(Deposit("c001", bytes(1088), bytes(48)),)),
+            "a list that plain terms do not have is not empty",
+        ),
     ],
 )
 def test_what_has_no_form_is_not_written(message, why: str) -> None:
     with pytest.raises(VerificationError, match=why):
         write(message, whole_round().terms)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (
+            Advertisement("c000", bytes(32), bytes(32), b"", bytes(1184), bytes(1183)),
+            "an ML-KEM key is not a string of 1184 bytes",
+        ),
+        (
+            SealedShares(
+                "c000",
+                (SealedShare("c001", bytes(124), bytes(32), bytes(32), bytes(1087), bytes(32)),),
+            ),
+            "an ML-KEM ciphertext is not a string of 1088 bytes",
+        ),
+        (
+            SealedShares(
+                "c000", (SealedShare("c001", bytes(124), bytes(32), bytes(32), bytes(1088)),)
+            ),
+            "the hash of a link is not a string of 32 bytes",
+        ),
+        (
+            SealedShares("c000", (SealedShare("c001", bytes(92), bytes(32), bytes(32)),)),
+            "a sealed share is not a string of 124 bytes",
+        ),
+        (
+            SealedShares("c000", (), deposits=(Deposit("c001", bytes(1088), bytes(47)),)),
+            "a deposit is not a string of 48 bytes",
+        ),
+        (
+            SealedShares("c000", (), deposits=(Deposit("c001", bytes(1089), bytes(48)),)),
+            "an ML-KEM ciphertext is not a string of 1088 bytes",
+        ),
+    ],
+)
+def test_what_has_no_post_quantum_form_is_not_written(message, why: str) -> None:
+    with pytest.raises(VerificationError, match=why):
+        write(message, whole_round(post_quantum=True).terms)
 
 
 def test_bytes_that_name_clients_who_do_not_exist_are_refused() -> None:
@@ -199,11 +276,11 @@ def test_a_message_of_another_sum_is_refused_before_anything_else() -> None:
 @st.composite
 def damaged(draw):
     """A kind, and bytes that begin, mostly, as a message of that kind."""
-    terms = whole_round().terms
-    kind = draw(st.sampled_from(KINDS))
-    data = bytearray(write(examples()[draw(st.sampled_from(KINDS))], terms))
+    kind, post_quantum = draw(st.sampled_from(KINDS)), draw(st.booleans())
+    terms, made = whole_round(post_quantum).terms, examples(post_quantum)
+    data = bytearray(write(made[draw(st.sampled_from(KINDS))], terms))
     if draw(st.integers(0, 9)):
-        data[:38] = write(examples()[kind], terms)[:38]
+        data[:38] = write(made[kind], terms)[:38]
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data)))
         end = draw(st.integers(at, min(len(data), at + 40)))
@@ -212,13 +289,14 @@ def damaged(draw):
 
 
 def check_bytes(kind: type, data: bytes) -> None:
-    terms = whole_round().terms
-    try:
-        message = read(kind, data, terms, sender="a fuzzer")
-    except VerificationError as refused:
-        assert "a fuzzer" in str(refused)
-    else:
-        assert write(message, terms) == data
+    for post_quantum in (False, True):
+        terms = whole_round(post_quantum).terms
+        try:
+            message = read(kind, data, terms, sender="a fuzzer")
+        except VerificationError as refused:
+            assert "a fuzzer" in str(refused)
+        else:
+            assert write(message, terms) == data
 
 
 @given(damaged() | st.tuples(st.sampled_from(KINDS), st.binary(max_size=200)))
@@ -304,9 +382,11 @@ def test_the_words_of_an_upload_are_not_copied_when_they_are_read() -> None:
 # --- states --------------------------------------------------------------------------------------
 
 
-def states_of(malicious: bool = True) -> tuple[Play, list[states.State]]:
+def states_of(
+    malicious: bool = True, post_quantum: bool = False
+) -> tuple[Play, list[states.State]]:
     """A round, and every state of its first client in turn."""
-    play = Play(terms_for(5, threshold=3, malicious=malicious))
+    play = Play(terms_for(5, threshold=3, malicious=malicious, post_quantum=post_quantum))
     found = []
     for stage in play.stages():
         play.go(stage, {"c004"} if stage == "upload" else ())
@@ -314,8 +394,9 @@ def states_of(malicious: bool = True) -> tuple[Play, list[states.State]]:
     return play, found
 
 
-def test_a_state_is_loaded_as_it_was_dumped() -> None:
-    play, found = states_of()
+@BOTH
+def test_a_state_is_loaded_as_it_was_dumped(post_quantum: bool) -> None:
+    play, found = states_of(post_quantum=post_quantum)
     assert [type(state).__name__ for state in found] == [
         "Advertised",
         "Shared",
@@ -361,9 +442,13 @@ def test_a_dump_of_another_make_is_refused_though_its_checksum_fits(change, why:
         states.load(body + hashed_for("state", body), play.terms)
 
 
+@BOTH
 @pytest.mark.parametrize("malicious", [True, False])
-def test_a_round_in_which_every_state_goes_to_disk_and_back_gives_the_sum(malicious: bool) -> None:
-    play = Play(terms_for(5, threshold=3, malicious=malicious, bits=20))
+def test_a_round_in_which_every_state_goes_to_disk_and_back_gives_the_sum(
+    malicious: bool, post_quantum: bool
+) -> None:
+    terms = terms_for(5, threshold=3, malicious=malicious, bits=20, post_quantum=post_quantum)
+    play = Play(terms)
     total = None
     for stage in play.stages():
         total = play.go(stage, {"c002"} if stage == "upload" else ())
@@ -373,11 +458,16 @@ def test_a_round_in_which_every_state_goes_to_disk_and_back_gives_the_sum(malici
     assert total.tolist() == play.expected()
 
 
-def test_secrets_leave_the_state_when_they_are_no_longer_needed() -> None:
-    _, (advertised, shared, uploaded, acknowledged, answered) = states_of()
+@BOTH
+def test_secrets_leave_the_state_when_they_are_no_longer_needed(post_quantum: bool) -> None:
+    _, (advertised, shared, uploaded, acknowledged, answered) = states_of(post_quantum=post_quantum)
     private = {advertised.mask_secret, advertised.seal_secret}
     masking = {shared.seed} | {it.pair_secret for it in shared.neighbours}
     opening = {it.opening_key for it in shared.neighbours}
+    if post_quantum:
+        masking |= {shared.link_secret, *links_of(shared)}
+        opening |= {shared.seal_seed}
+        assert advertised.seal_seed == shared.seal_seed
     shares = {it.self_share for it in uploaded.held} | {it.mask_share for it in uploaded.held}
     revealed = {share.share for share in answered.sent.shares}
     for state, gone in (
@@ -389,6 +479,14 @@ def test_secrets_leave_the_state_when_they_are_no_longer_needed() -> None:
         data = states.dump(state)
         assert gone
         assert not [secret for secret in gone if secret in data]
+
+
+def links_of(shared: states.Shared) -> list[bytes]:
+    """The client's links with larger names; it is the smallest of all."""
+    return [
+        hybrid.link(shared.link_secret, shared.terms, shared.client, it.client)
+        for it in shared.neighbours
+    ]
 
 
 def test_a_reader_says_what_is_wrong() -> None:

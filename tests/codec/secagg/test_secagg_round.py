@@ -19,7 +19,7 @@ NEVER = "never"
 
 
 @st.composite
-def rounds(draw):
+def rounds(draw, post_quantum: bool = False):
     """Terms, and for each client the stage from which on it is silent."""
     count = draw(st.integers(2, 8))
     malicious = draw(st.booleans())
@@ -34,6 +34,7 @@ def rounds(draw):
         minimum_survivors=draw(st.integers(max(2, threshold), count)),
         malicious=malicious,
         round=draw(st.integers(0, 2**63 - 1)),
+        post_quantum=post_quantum,
     )
     # Mostly nobody leaves, or nearly all rounds would end before they have begun.
     last = st.sampled_from([NEVER] * draw(st.integers(1, 20)) + list(STAGES))
@@ -95,8 +96,14 @@ def test_the_sum_is_that_of_the_survivors_or_the_round_stops(case) -> None:
     check_round(case)
 
 
+@given(rounds(post_quantum=True))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_post_quantum_sum_is_that_of_the_survivors_or_the_round_stops(case) -> None:
+    check_round(case)
+
+
 @pytest.mark.slow
-@given(rounds())
+@given(rounds() | rounds(post_quantum=True))
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_sum_is_that_of_the_survivors_or_the_round_stops_at_length(case) -> None:
     check_round(case)

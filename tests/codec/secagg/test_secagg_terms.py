@@ -82,6 +82,8 @@ def test_every_field_counts_in_the_digest() -> None:
         {"threshold": 3},
         {"minimum_survivors": 5},
         {"malicious": False},
+        {"post_quantum": True},
+        {"malicious": False, "post_quantum": True},
     ]
     digests = [good.digest, *(replace(good, **change).digest for change in others)]
     assert len(set(digests)) == len(digests)

@@ -55,9 +55,12 @@ def mask_by_hand(key: bytes, terms) -> list[int]:
     ]
 
 
+@pytest.mark.parametrize("post_quantum", [False, True])
 @pytest.mark.parametrize("bits", [8, 16, 20, 32])
-def test_an_upload_is_the_vector_plus_its_masks_in_plain_integers(bits: int) -> None:
-    terms = terms_for(4, threshold=2, bits=bits, length=21)
+def test_an_upload_is_the_vector_plus_its_masks_in_plain_integers(
+    bits: int, post_quantum: bool
+) -> None:
+    terms = terms_for(4, threshold=2, bits=bits, length=21, post_quantum=post_quantum)
     play = Play(terms).until("upload", {"c003": "share"} if bits == 20 else None)
     name = "c001"
     _, message = play.upload(name)
@@ -80,7 +83,11 @@ def test_an_upload_is_the_vector_plus_its_masks_in_plain_integers(bits: int) -> 
         info = hashed_by_hand(
             "pair", terms.run, 3, low, high, MODEL, terms.config_sha256, terms.digest
         )
-        mask = mask_by_hand(hkdf_by_hand(peer.pair_secret, root, info), terms)
+        shared = peer.pair_secret
+        if post_quantum:
+            of_link = hashed_by_hand("link", terms.digest, low, high)
+            shared += hkdf_by_hand(play.states[low].link_secret, root, of_link)
+        mask = mask_by_hand(hkdf_by_hand(shared, root, info), terms)
         sign = 1 if name == low else -1
         total = [a + sign * b for a, b in zip(total, mask, strict=True)]
     found = np.concatenate([block for _, block in sorted_blocks(message.words, terms)])
@@ -320,7 +327,9 @@ def told_apart(samples: int, make) -> float:
 
 
 def constant_seed(patch) -> None:
-    patch.setattr(keys, "_derive", lambda secret, info, *, salt: hashlib.sha256(salt).digest())
+    patch.setattr(
+        keys, "derive", lambda secret, info, *, salt, size=32: hashlib.sha256(salt).digest()
+    )
     patch.setattr(masks, "_require_keys", lambda _: None)
 
 
@@ -425,6 +434,8 @@ def secrets_in(value, found: set[bytes]) -> set[bytes]:
         "survivors_sha256",
         "mask_key",
         "seal_key",
+        "mask_kem_key",
+        "seal_kem_key",
         "terms",
         "present",
         "included",
@@ -443,8 +454,9 @@ def secrets_in(value, found: set[bytes]) -> set[bytes]:
     return found
 
 
-def test_nothing_secret_is_printed_of_a_state_a_message_or_an_error() -> None:
-    play = Play(terms_for(5, threshold=3))
+@pytest.mark.parametrize("post_quantum", [False, True])
+def test_nothing_secret_is_printed_of_a_state_a_message_or_an_error(post_quantum: bool) -> None:
+    play = Play(terms_for(5, threshold=3, post_quantum=post_quantum))
     said: list[str] = []
     secret: set[bytes] = set()
     for stage in play.stages():
@@ -481,7 +493,7 @@ def errors_of(play: Play, stage: str) -> list[str]:
                 said += [repr(error), str(error), repr(error.__cause__), repr(error.__context__)]
     if stage == "share":
         inbox = play.got["upload"]["c000"]
-        box = replace(inbox.shares[0], box=bytes(keys.BOX_BYTES))
+        box = replace(inbox.shares[0], box=bytes(len(inbox.shares[0].box)))
         broken = replace(inbox, shares=(box, *inbox.shares[1:]))
         with pytest.raises(VerificationError) as caught:
             play.upload("c000", broken)

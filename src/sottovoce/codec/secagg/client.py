@@ -12,16 +12,18 @@ A client that lost its state in the middle of a round has dropped out of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from sottovoce.codec import masks, shamir
 from sottovoce.codec.masks import Words
 from sottovoce.codec.roster import Identity
-from sottovoce.codec.secagg import keys
+from sottovoce.codec.secagg import hybrid, kem, keys
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Advertisement,
     Cohort,
+    Deposit,
     Inbox,
     RevealedShare,
     SealedShare,
@@ -50,6 +52,9 @@ from sottovoce.codec.secagg.terms import Terms
 from sottovoce.errors import VerificationError
 from sottovoce.rng import Source
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+
 _HASH_BYTES: Final = 32
 
 
@@ -62,7 +67,8 @@ def advertise(
         identity: what the client signs with. Private.
         client: its name in the roster. Public.
         terms: of the sum; nothing of it depends on the round's model. Public.
-        source: of the secrets; private, or they protect nobody.
+        source: of the secrets; private, or they protect nobody. ML-KEM's ciphertexts take their
+            randomness from the operating system instead.
 
     Guarantees:
         - keys are drawn anew in each call, and signed together with the terms.
@@ -79,11 +85,17 @@ def advertise(
             remedy="Sign with the key that the other clients have pinned",
         )
     mask_secret, seal_secret = shamir.draw_secret(source), shamir.draw_secret(source)
-    mask_key, seal_key = (
-        keys.public_bytes(keys.private_key(secret)) for secret in (mask_secret, seal_secret)
+    mask_key, mask_kem_key = hybrid.mask_keys(mask_secret, terms, client)
+    seal_key = keys.public_bytes(keys.private_key(seal_secret))
+    seal_seed = seal_kem_key = b""
+    if terms.post_quantum:
+        seal_seed = source.words(kem.SEED_BYTES // 8).tobytes()
+        seal_kem_key = kem.public_bytes(kem.private_key(seal_seed))
+    shown = Advertisement(
+        client, mask_key, seal_key, mask_kem_key=mask_kem_key, seal_kem_key=seal_kem_key
     )
-    sent = signed(Advertisement(client, mask_key, seal_key), terms, identity)
-    return Advertised(terms, client, mask_secret, seal_secret, sent), sent
+    sent = signed(shown, terms, identity)
+    return Advertised(terms, client, mask_secret, seal_secret, sent, seal_seed), sent
 
 
 def share(
@@ -98,18 +110,21 @@ def share(
         source: of the self-mask's seed, the shares and the nonces; private.
 
     Returns:
-        The state in which the X25519 secrets are gone, and one box for each neighbour.
+        The state in which the X25519 secrets are gone, and one box for each neighbour. With
+        ``post_quantum`` also a deposit for each neighbour of a larger name.
 
     Guarantees:
         - the shares of client j are those at j's place among all neighbours of the graph, so that
           nobody can move them by hiding a neighbour;
-        - nobody holds a share of its own secrets.
+        - nobody holds a share of its own secrets;
+        - with ``post_quantum``, neither X25519's secrets nor ML-KEM's open a box without the other.
 
     Raises:
         VerificationError: the cohort is too small; it lacks a neighbour that it calls present, or
             has somebody who is none; an advertisement is not signed by its client's pinned
             identity; the client's own is not the one it sent; two keys are equal; or a key is a
-            point of low order. Names the peer. Or this state has already answered another cohort.
+            point of low order or no key of ML-KEM. Names the peer. Or this state has already
+            answered another cohort.
     """
     state = at(state, Advertised)
     terms, me = state.terms, state.client
@@ -121,26 +136,25 @@ def share(
         shamir.split(secret, terms.threshold, len(place), source)
         for secret in (seed, state.mask_secret)
     ]
-    masking, sealing = map(keys.private_key, (state.mask_secret, state.seal_secret))
-    neighbours, boxes = [], []
+    masking = hybrid.mask_key(state.mask_secret, terms, me)
+    sealing = keys.private_key(state.seal_secret)
+    links = hybrid.link_secret(state.mask_secret, terms, me) if terms.post_quantum else b""
+    neighbours, boxes, deposits = [], [], []
     for peer in peers:
         name = peer.client
         pair_secret = keys.agree(masking, peer.mask_key, peer=name)
         common = keys.agree(sealing, peer.seal_key, peer=name)
-        neighbours.append(Neighbour(name, pair_secret, keys.seal_key(common, terms, name, me)))
-        own, mask = (shares[place[name]] for shares in split)
-        key = keys.seal_key(common, terms, me, name)
-        nonce = source.words(2).tobytes()[: keys.NONCE_BYTES]
-        boxes.append(
-            SealedShare(
-                name,
-                keys.seal(key, nonce, own + mask, terms, me, name),
-                keys.commitment(own, terms, "self", me, name),
-                keys.commitment(mask, terms, "mask", me, name),
-            )
-        )
-    sent = signed(SealedShares(me, tuple(boxes)), terms, identity)
-    return Shared(terms, me, cohort.present, seed, tuple(neighbours), answers, sent), sent
+        opening_key = _seal_key(common, terms, peer, state.sent)
+        neighbours.append(Neighbour(name, pair_secret, opening_key))
+        link = hybrid.link_for(links, terms, me, name)
+        dealt = [*(shares[place[name]] for shares in split), link]
+        boxes.append(_boxed(state, peer, _seal_key(common, terms, state.sent, peer), dealt, source))
+        if terms.post_quantum and me < name:
+            sealed = hybrid.deposit(pair_secret, peer.mask_kem_key, link, terms, me, name)
+            deposits.append(Deposit(name, *sealed))
+    sent = signed(SealedShares(me, tuple(boxes), deposits=tuple(deposits)), terms, identity)
+    after = Shared(terms, me, cohort.present, seed, tuple(neighbours), answers, sent)
+    return replace(after, seal_seed=state.seal_seed, link_secret=links), sent
 
 
 def upload(
@@ -164,7 +178,8 @@ def upload(
 
     Guarantees:
         - to whoever lacks the seed, or one pair secret with a client whose mask secret stays
-          unknown, the upload is uniform;
+          unknown, the upload is uniform; with ``post_quantum`` a pair secret is X25519's and the
+          link;
         - clients that received different models use different masks, so that their sum is noise;
         - the state that it returns can mask no other vector.
 
@@ -179,20 +194,21 @@ def upload(
     answers = digest(inbox, terms)
     _require_vector(vector, model_sha256, terms)
     neighbours = _checked_included(state, inbox)
-    held = tuple(
-        _opened(state, neighbour, sealed)
-        for neighbour, sealed in zip(neighbours, inbox.shares, strict=True)
-    )
+    private = kem.private_key(state.seal_seed) if terms.post_quantum else None
     plus: list[bytes] = [keys.self_key(state.seed, terms, me)]
     minus: list[bytes] = []
-    for neighbour in neighbours:
+    held = []
+    for neighbour, sealed in zip(neighbours, inbox.shares, strict=True):
         name = neighbour.client
-        key = keys.pair_key(neighbour.pair_secret, terms, me, name, model_sha256)
+        shares, told = _opened(state, neighbour, sealed, private)
+        held.append(shares)
+        link = told if name < me else hybrid.link_for(state.link_secret, terms, me, name)
+        key = keys.pair_key(neighbour.pair_secret + link, terms, me, name, model_sha256)
         (plus if me < name else minus).append(key)
     masks.add_masks(vector, plus, minus)
     vector &= vector.dtype.type(terms.largest)
     sent = signed(Upload(me, pack_words(vector, terms)), terms, identity)
-    return Uploaded(terms, me, inbox.included, held, answers, sent), sent
+    return Uploaded(terms, me, inbox.included, tuple(held), answers, sent), sent
 
 
 def acknowledge(
@@ -275,12 +291,40 @@ def _checked_peers(state: Advertised, cohort: Cohort) -> tuple[Advertisement, ..
             require_signed(advertisement, terms)
         elif advertisement != state.sent:
             raise VerificationError(f"client {me!r} got other keys as its own than it had sent")
-        for key in (advertisement.mask_key, advertisement.seal_key):
+        for key in advertisement.shown:
             if owners.setdefault(key, name) != name:
                 raise VerificationError(
                     f"clients {owners[key]!r} and {name!r} have shown the same key"
                 )
     return tuple(peer for peer in cohort.advertisements if peer.client != me)
+
+
+def _seal_key(common: bytes, terms: Terms, sender: Advertisement, receiver: Advertisement) -> bytes:
+    """Derive the key of a box, or the half of it that X25519 gives."""
+    shown = (sender, receiver) if terms.post_quantum else ()
+    bound = (digest(advertisement, terms) for advertisement in shown)
+    return keys.seal_key(common, terms, sender.client, receiver.client, *bound)
+
+
+def _boxed(
+    state: Advertised, peer: Advertisement, key: bytes, dealt: Sequence[bytes], source: Source
+) -> SealedShare:
+    """Seal for one neighbour its share of the seed, its share of the mask secret, and the link."""
+    terms, me, name = state.terms, state.client, peer.client
+    own, mask, link = dealt
+    ciphertext = link_commitment = b""
+    if terms.post_quantum:
+        key, ciphertext = hybrid.sealing_key(key, peer.seal_kem_key, terms, me, name)
+        link_commitment = hybrid.commitment(link, terms, me, name)
+    nonce = source.words(2).tobytes()[: keys.NONCE_BYTES]
+    return SealedShare(
+        name,
+        keys.seal(key, nonce, own + mask + link, terms, me, name),
+        keys.commitment(own, terms, "self", me, name),
+        keys.commitment(mask, terms, "mask", me, name),
+        ciphertext,
+        link_commitment,
+    )
 
 
 def _near(listed: Sequence[str], addressee: str, terms: Terms, me: str) -> list[str]:
@@ -335,20 +379,27 @@ def _checked_included(state: Shared, inbox: Inbox) -> list[Neighbour]:
     return [neighbour for neighbour in state.neighbours if neighbour.client in on_list]
 
 
-def _opened(state: Shared, neighbour: Neighbour, sealed: SealedShare) -> Held:
-    """Open a neighbour's two shares: of the seed of its own mask, and of its mask secret."""
+def _opened(
+    state: Shared, neighbour: Neighbour, sealed: SealedShare, private: MLKEM768PrivateKey | None
+) -> tuple[Held, bytes]:
+    """Open a neighbour's shares of its seed and of its mask secret, and the link in the box."""
     terms, me, sender = state.terms, state.client, neighbour.client
-    text = keys.unseal(neighbour.opening_key, sealed.box, terms, sender, me)
-    own, mask = text[: shamir.SHARE_BYTES], text[shamir.SHARE_BYTES :]
+    key = neighbour.opening_key
+    if private is not None:
+        key = hybrid.opening_key(key, private, sealed.ciphertext, terms, sender, me)
+    text = keys.unseal(key, sealed.box, terms, sender, me)
+    own, mask = text[: shamir.SHARE_BYTES], text[shamir.SHARE_BYTES : 2 * shamir.SHARE_BYTES]
+    link = text[2 * shamir.SHARE_BYTES :]
     found = (
         keys.commitment(own, terms, "self", sender, me),
         keys.commitment(mask, terms, "mask", sender, me),
+        hybrid.commitment(link, terms, sender, me) if terms.post_quantum else b"",
     )
-    if found != (sealed.self_commitment, sealed.mask_commitment):
+    if found != (sealed.self_commitment, sealed.mask_commitment, sealed.link_commitment):
         raise VerificationError(
             f"client {sender!r} gave {me!r} other shares than it has committed to"
         )
-    return Held(sender, own, mask)
+    return Held(sender, own, mask), link
 
 
 def _require_survivors(survivors: Sequence[str], addressee: str, state: Uploaded) -> None:

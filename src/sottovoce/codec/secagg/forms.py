@@ -84,6 +84,23 @@ def fixed(size: int, what: str) -> Form:
     return Form(write, lambda reader, _: reader.take(size))
 
 
+def either(plain: Form, post_quantum: Form) -> Form:
+    """One form in plain terms, another where they say ``post_quantum``."""
+
+    def write(value: Any, terms: Terms) -> Data:
+        return (post_quantum if terms.post_quantum else plain).write(value, terms)
+
+    def read(reader: Reader, terms: Terms) -> Any:
+        return (post_quantum if terms.post_quantum else plain).read(reader, terms)
+
+    return Form(write, read)
+
+
+def fixed_either(plain: int, post_quantum: int, what: str) -> Form:
+    """A byte string of one size in plain terms, of another where they say ``post_quantum``."""
+    return either(fixed(plain, what), fixed(post_quantum, what))
+
+
 def listed(item: Callable[..., Any], /, **forms: Form) -> Form:
     """Items of one kind, each about another client, in the order of the cohort."""
 
@@ -140,6 +157,15 @@ def _read_clients(reader: Reader, terms: Terms) -> tuple[str, ...]:
         raise reader.refused("names clients beyond the cohort")
     return tuple(terms.cohort[place] for place in places)
 
+
+def _write_nothing(items: Sequence[Any], _: Terms) -> bytes:
+    if items:
+        raise VerificationError("a list that plain terms do not have is not empty")
+    return b""
+
+
+NOTHING: Final = Form(_write_nothing, lambda _, __: ())
+"""A list that has no place in the terms, and takes no byte."""
 
 CLIENT: Final = Form(_write_client, _read_client)
 CLIENTS: Final = Form(_write_clients, _read_clients)

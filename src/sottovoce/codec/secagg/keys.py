@@ -67,24 +67,29 @@ def require_point(public: bytes, *, peer: str) -> None:
 def pair_key(shared: bytes, terms: Terms, one: str, other: str, model_sha256: bytes) -> bytes:
     """Derive the key of the mask between two clients: one of them adds it, the other subtracts.
 
+    ``shared`` is X25519's secret of the two mask keys, with ``post_quantum`` followed by the link.
+
     Guarantees:
         - both clients derive the same key, in whatever order they are named;
         - clients who hold different models derive different keys, so their masks stay in the sum.
     """
     low, high = sorted((one, other))
     context = (terms.run, terms.round, low, high, model_sha256, terms.config_sha256, terms.digest)
-    return _derive(shared, hashed_for("pair", *context), salt=terms.roster.root)
+    return derive(shared, hashed_for("pair", *context), salt=terms.roster.root)
 
 
 def self_key(seed: bytes, terms: Terms, client: str) -> bytes:
     """Derive the key of the mask that is a client's own."""
-    return _derive(seed, hashed_for("self", client, terms.digest), salt=terms.roster.root)
+    return derive(seed, hashed_for("self", client, terms.digest), salt=terms.roster.root)
 
 
-def seal_key(shared: bytes, terms: Terms, sender: str, receiver: str) -> bytes:
-    """Derive the key under which one client's shares travel to one neighbour."""
-    return _derive(
-        shared, hashed_for("seal", terms.digest, sender, receiver), salt=terms.roster.root
+def seal_key(shared: bytes, terms: Terms, sender: str, receiver: str, *shown: bytes) -> bytes:
+    """Derive the key under which one client's shares travel to one neighbour.
+
+    With ``post_quantum`` it is one half of that key, and binds what both have ``shown``.
+    """
+    return derive(
+        shared, hashed_for("seal", terms.digest, sender, receiver, *shown), salt=terms.roster.root
     )
 
 
@@ -122,6 +127,11 @@ def commitment(share: bytes, terms: Terms, kind: Kind, dealer: str, holder: str)
     return hashed_for("share", terms.digest, kind, dealer, holder, share)
 
 
+def derive(secret: bytes, info: bytes, *, salt: bytes, size: int = KEY_BYTES) -> bytes:
+    """Derive a key for one purpose: HKDF-SHA256 (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=size, salt=salt, info=info).derive(secret)
+
+
 @cache
 def _any_key() -> X25519PrivateKey:
     return private_key(bytes(KEY_BYTES))
@@ -129,7 +139,3 @@ def _any_key() -> X25519PrivateKey:
 
 def _envelope(terms: Terms, sender: str, to: str) -> bytes:
     return hashed_for("envelope", terms.digest, sender, to)
-
-
-def _derive(secret: bytes, info: bytes, *, salt: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(secret)

@@ -15,16 +15,20 @@ from typing import Any, Final, Literal, TypeVar
 from sottovoce.codec import wire
 from sottovoce.codec.masks import Words
 from sottovoce.codec.roster import SIGNATURE_BYTES, Identity, require_signature
+from sottovoce.codec.secagg import hybrid, kem
 from sottovoce.codec.secagg.forms import (
     CLIENT,
     CLIENTS,
     HASH,
     HASH_BYTES,
+    NOTHING,
     Data,
     Fields,
     Form,
     Reader,
+    either,
     fixed,
+    fixed_either,
     listed,
     read_fields,
     write_fields,
@@ -43,12 +47,33 @@ _BLOCK: Final = 2**15
 
 @dataclass(frozen=True)
 class Advertisement:
-    """A client's public keys for one sum: ``mask_key`` for masks, ``seal_key`` for shares."""
+    """A client's public keys for one sum.
+
+    Args:
+        client: whose they are.
+        mask_key: of X25519, for masks.
+        seal_key: of X25519, for shares.
+        signature: the client's.
+        mask_kem_key: of ML-KEM-768, for masks; empty in plain terms.
+        seal_kem_key: of ML-KEM-768, for shares; empty in plain terms.
+    """
 
     client: str
     mask_key: bytes
     seal_key: bytes
     signature: bytes = field(default=b"", repr=False)
+    mask_kem_key: bytes = field(default=b"", repr=False)
+    seal_kem_key: bytes = field(default=b"", repr=False)
+
+    @property
+    def kem_keys(self) -> tuple[bytes, ...]:
+        """Those of ML-KEM, if the terms have them."""
+        return (self.mask_kem_key, self.seal_kem_key) if self.mask_kem_key else ()
+
+    @property
+    def shown(self) -> tuple[bytes, ...]:
+        """Every key."""
+        return (self.mask_key, self.seal_key, *self.kem_keys)
 
 
 @dataclass(frozen=True)
@@ -69,21 +94,41 @@ class SealedShare:
         box: both shares, encrypted.
         self_commitment: the hash of the share of the self-mask's seed.
         mask_commitment: the hash of the share of the mask secret.
+        ciphertext: what tells the holder ML-KEM's part of the key; empty in plain terms.
+        link_commitment: the hash of the link in the box; empty in plain terms.
     """
 
     client: str
     box: bytes = field(repr=False)
     self_commitment: bytes = field(repr=False)
     mask_commitment: bytes = field(repr=False)
+    ciphertext: bytes = field(default=b"", repr=False)
+    link_commitment: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """A link, kept by the server for the case that the client of the larger name drops out.
+
+    Args:
+        client: the larger name.
+        ciphertext: what tells the owner of that client's mask secret ML-KEM's part of the key.
+        box: the link, encrypted.
+    """
+
+    client: str
+    ciphertext: bytes = field(repr=False)
+    box: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class SealedShares:
-    """A client's shares for its neighbours."""
+    """A client's shares for its neighbours, and deposits for those of larger names."""
 
     client: str
     shares: tuple[SealedShare, ...]
     signature: bytes = field(default=b"", repr=False)
+    deposits: tuple[Deposit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -308,17 +353,34 @@ _KEY: Final = fixed(_PUBLIC_KEY_BYTES, "a public key")
 _SIGNATURE: Final = fixed(SIGNATURE_BYTES, "a signature")
 _SHARE: Final = fixed(SHARE_BYTES, "a share")
 _WORDS: Final = Form(_write_words, lambda reader, terms: reader.view(_words_bytes(terms)))
-_KEYS: Final = listed(Advertisement, mask_key=_KEY, seal_key=_KEY, signature=_SIGNATURE)
+_KEM_KEY: Final = fixed_either(0, kem.PUBLIC_BYTES, "an ML-KEM key")
+_CIPHERTEXT: Final = fixed_either(0, kem.CIPHERTEXT_BYTES, "an ML-KEM ciphertext")
+_SHOWN: Final[Fields] = (
+    ("mask_key", _KEY),
+    ("seal_key", _KEY),
+    ("mask_kem_key", _KEM_KEY),
+    ("seal_kem_key", _KEM_KEY),
+)
+_KEYS: Final = listed(Advertisement, **dict(_SHOWN), signature=_SIGNATURE)
 _BOXES: Final = listed(
-    SealedShare, box=fixed(BOX_BYTES, "a sealed share"), self_commitment=HASH, mask_commitment=HASH
+    SealedShare,
+    box=fixed_either(BOX_BYTES, hybrid.BOX_BYTES, "a sealed share"),
+    self_commitment=HASH,
+    mask_commitment=HASH,
+    ciphertext=_CIPHERTEXT,
+    link_commitment=fixed_either(0, HASH_BYTES, "the hash of a link"),
+)
+_DEPOSITS: Final = either(
+    NOTHING,
+    listed(Deposit, ciphertext=_CIPHERTEXT, box=fixed(hybrid.DEPOSIT_BYTES, "a deposit")),
 )
 _ENDORSEMENTS: Final = listed(Endorsement, signature=_SIGNATURE)
 
 # The order of the kinds is part of the format.
 _FIELDS: Final[dict[type[Any], Fields]] = {
-    Advertisement: (("client", CLIENT), ("mask_key", _KEY), ("seal_key", _KEY)),
+    Advertisement: (("client", CLIENT), *_SHOWN),
     Cohort: (("client", CLIENT), ("present", CLIENTS), ("advertisements", _KEYS)),
-    SealedShares: (("client", CLIENT), ("shares", _BOXES)),
+    SealedShares: (("client", CLIENT), ("shares", _BOXES), ("deposits", _DEPOSITS)),
     Inbox: (("client", CLIENT), ("included", CLIENTS), ("shares", _BOXES)),
     Upload: (("client", CLIENT), ("words", _WORDS)),
     Survivors: (("survivors", CLIENTS),),

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from sottovoce.codec import masks, shamir
 from sottovoce.codec.masks import Words
-from sottovoce.codec.secagg import keys
+from sottovoce.codec.secagg import hybrid, kem, keys
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Advertisement,
     Cohort,
+    Deposit,
     Endorsement,
     Inbox,
     SealedShare,
@@ -40,6 +41,9 @@ from sottovoce.codec.secagg.messages import (
 )
 from sottovoce.codec.secagg.terms import Terms
 from sottovoce.errors import VerificationError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
 Stage = Literal["advertisements", "shares", "uploads", "acknowledgements", "unmasking", "the sum"]
 
@@ -57,6 +61,8 @@ class Server:
     Guarantees:
         - ``recover`` returns Σ x_i mod 2^bits over the survivors, or raises and returns nothing;
         - memory for vectors is the total, one upload and one block, however many clients there are;
+        - memory for deposits is 1,136 bytes a pair of neighbours until the uploads are closed, and
+          from then on only for pairs of which the larger name has dropped out;
         - a message that raises changes nothing; one that comes twice counts once;
         - a share that is not the one its dealer sealed is refused, with the name of who sent it.
 
@@ -75,6 +81,7 @@ class Server:
         self._advertisements: dict[str, Advertisement] = {}
         self._key_owners: dict[bytes, str] = {}
         self._sealed: dict[str, dict[str, SealedShare]] = {}
+        self._deposits: dict[tuple[str, str], Deposit] = {}
         self._included: tuple[str, ...] = ()
         self._total: Words = np.zeros(terms.length, terms.word)
         self._survivors: tuple[str, ...] = ()
@@ -104,19 +111,22 @@ class Server:
         """Take a client's keys.
 
         Raises:
-            VerificationError: also a point of low order, or a key that another client has shown.
+            VerificationError: also a point of low order, no key of ML-KEM, or a key that another
+                client has shown.
         """
         new = self._unseen(message, "advertisements")
         if new is None:
             return
-        shown = (message.mask_key, message.seal_key)
-        for key in shown:
+        for key in (message.mask_key, message.seal_key):
             keys.require_point(key, peer=message.client)
+        for key in message.kem_keys:
+            kem.require_key(key, peer=message.client)
+        for key in message.shown:
             if key in self._key_owners:
                 raise VerificationError(
                     f"client {message.client!r} shows a key of {self._key_owners[key]!r}"
                 )
-        self._key_owners.update(dict.fromkeys(shown, message.client))
+        self._key_owners.update(dict.fromkeys(message.shown, message.client))
         self._advertisements[message.client] = message
         self._seen[message.client] = new
 
@@ -142,7 +152,8 @@ class Server:
         """Take a client's sealed shares.
 
         Raises:
-            VerificationError: also anything but one box for each of its neighbours.
+            VerificationError: also anything but one box for each of its neighbours, and with
+                ``post_quantum`` a deposit for each of larger name.
         """
         new = self._unseen(message, "shares")
         if new is None:
@@ -154,13 +165,20 @@ class Server:
             raise VerificationError(
                 f"client {message.client!r} sealed shares for others than its neighbours"
             )
+        larger = [name for name in holders if name > message.client and self.terms.post_quantum]
+        if [deposit.client for deposit in message.deposits] != larger:
+            raise VerificationError(
+                f"client {message.client!r} left deposits for others than its neighbours of larger "
+                "names"
+            )
         self._sealed[message.client] = {box.client: box for box in message.shares}
+        self._deposits |= {(message.client, it.client): it for it in message.deposits}
         self._seen[message.client] = new
 
     def close_shares(self) -> dict[str, Inbox]:
         """Go on with whoever shared: for each client what its neighbours sealed for it."""
         self._included = self._close("shares", "uploads", heard=self._seen, needed_by=self._seen)
-        return {
+        inboxes = {
             me: Inbox(
                 me,
                 self._included,
@@ -170,6 +188,12 @@ class Server:
             )
             for me in self._included
         }
+        # From here on only what was committed to counts.
+        self._sealed = {
+            dealer: {it.client: replace(it, box=b"", ciphertext=b"") for it in boxes.values()}
+            for dealer, boxes in self._sealed.items()
+        }
+        return inboxes
 
     # --- stage 3 ---------------------------------------------------------------------------------
 
@@ -192,6 +216,12 @@ class Server:
             "uploads", "acknowledgements", heard=self._seen, needed_by=self._included
         )
         self._alive = frozenset(self._survivors)
+        gone = self._alive.symmetric_difference(self._included)
+        self._deposits = {
+            (low, high): deposit
+            for (low, high), deposit in self._deposits.items()
+            if low in self._alive and high in gone
+        }
         told = Survivors(self._survivors)
         self._told = digest(told, self.terms)
         return told
@@ -272,7 +302,8 @@ class Server:
 
         Raises:
             VerificationError: fewer than ``threshold`` shares of a client's secret, naming who
-                has not answered; or shares of a client that do not fit together, naming it.
+                has not answered; or shares of a client that do not fit together, or a link that
+                it has not committed to, naming it.
         """
         self._require_stage("unmasking")
         plus: list[bytes] = []
@@ -315,7 +346,8 @@ class Server:
             ) from problem
         if dealer in self._alive:
             return secret
-        if keys.public_bytes(keys.private_key(secret)) != self._advertisements[dealer].mask_key:
+        shown = self._advertisements[dealer]
+        if hybrid.mask_keys(secret, self.terms, dealer) != (shown.mask_key, shown.mask_kem_key):
             raise VerificationError(
                 f"client {dealer!r} dealt shares in {self.terms.title} of another secret than that "
                 "of the key it has shown",
@@ -325,14 +357,36 @@ class Server:
 
     def _pair_keys(self, gone: str, secret: bytes, plus: list[bytes], minus: list[bytes]) -> None:
         """Add the keys of the masks that survivors share with a client that dropped out."""
-        private = keys.private_key(secret)
+        private = hybrid.mask_key(secret, self.terms, gone)
+        links, opener = b"", None
+        if self.terms.post_quantum:
+            links = hybrid.link_secret(secret, self.terms, gone)
+            opener = hybrid.mask_kem_key(secret, self.terms, gone)
         for peer in self.terms.graph[gone]:
             if peer in self._alive:
                 shown = self._advertisements[peer].mask_key
                 shared = keys.agree(private, shown, peer=peer)
+                if opener is not None:
+                    shared += self._link(gone, peer, links, opener, shared)
                 key = keys.pair_key(shared, self.terms, gone, peer, self._model_sha256)
                 # The earlier of two names has added the mask, the later one has subtracted it.
                 (minus if peer < gone else plus).append(key)
+
+    def _link(
+        self, gone: str, peer: str, links: bytes, opener: MLKEM768PrivateKey, shared: bytes
+    ) -> bytes:
+        """Find the link of a client that dropped out with a survivor, from its mask secret."""
+        low, high = sorted((gone, peer))
+        if gone == low:
+            found = hybrid.link(links, self.terms, low, high)
+        else:
+            left = self._deposits[low, high]
+            sealed = (left.ciphertext, left.box)
+            found = hybrid.open_deposit(shared, opener, sealed, self.terms, low, high)
+        committed = self._sealed[low][high].link_commitment
+        if committed != hybrid.commitment(found, self.terms, low, high):
+            raise hybrid.wrong_link(self.terms, low, high)
+        return found
 
     # --- what all stages share -------------------------------------------------------------------
 

@@ -4,7 +4,8 @@
 
 A state holds what the steps to come need, and the message that it was made with. Secrets leave it
 as soon as the protocol has no more use for them: the X25519 secrets when the shares are out, the
-mask keys when the upload is, the neighbours' shares with the one answer.
+mask keys, the ML-KEM seed and the links when the upload is, the neighbours' shares with the one
+answer.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from sottovoce.codec.secagg.forms import (
     Form,
     Reader,
     fixed,
+    fixed_either,
     listed,
     read_fields,
     write_fields,
 )
+from sottovoce.codec.secagg.kem import SEED_BYTES
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Advertisement,
@@ -49,13 +52,24 @@ _SIZE_BYTES: Final = 8
 
 @dataclass(frozen=True)
 class Advertised:
-    """A client that has shown its public keys, and holds their secrets."""
+    """A client that has shown its public keys, and holds their secrets.
+
+    Args:
+        terms: what was agreed on.
+        client: whose state this is.
+        mask_secret: X25519's scalar for masks; with ``post_quantum`` what that, the ML-KEM key for
+            masks and the links are derived from.
+        seal_secret: of X25519, for shares.
+        sent: the client's message of this stage.
+        seal_seed: of ML-KEM, for shares; empty in plain terms.
+    """
 
     terms: Terms
     client: str
     mask_secret: bytes = field(repr=False)
     seal_secret: bytes = field(repr=False)
     sent: Advertisement = field(repr=False)
+    seal_seed: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,8 +78,10 @@ class Neighbour:
 
     Args:
         client: the neighbour.
-        pair_secret: what the key of their masks is derived from.
-        opening_key: opens the shares that the neighbour seals for this client.
+        pair_secret: what the key of their masks is derived from, with ``post_quantum`` together
+            with the link.
+        opening_key: opens the shares that the neighbour seals for this client, with
+            ``post_quantum`` together with what its ciphertext tells.
     """
 
     client: str
@@ -85,6 +101,8 @@ class Shared:
         neighbours: those who are present.
         answers: the digest of the message that ``sent`` answers.
         sent: the client's message of this stage.
+        seal_seed: of ML-KEM, for the neighbours' shares; empty in plain terms.
+        link_secret: what the links with larger names follow from; empty in plain terms.
     """
 
     terms: Terms
@@ -94,6 +112,8 @@ class Shared:
     neighbours: tuple[Neighbour, ...] = field(repr=False)
     answers: bytes = field(repr=False)
     sent: SealedShares = field(repr=False)
+    seal_seed: bytes = field(default=b"", repr=False)
+    link_secret: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -239,6 +259,8 @@ def _message(kind: type[Any]) -> Form:
 
 
 _SECRET: Final = fixed(_SECRET_BYTES, "a secret")
+_SEAL_SEED: Final = fixed_either(0, SEED_BYTES, "a seed")
+_LINK_SECRET: Final = fixed_either(0, _SECRET_BYTES, "a link secret")
 _NEIGHBOURS: Final = listed(Neighbour, pair_secret=_SECRET, opening_key=_SECRET)
 _HELD: Final = listed(Held, self_share=_SECRET, mask_share=_SECRET)
 
@@ -248,6 +270,7 @@ _FIELDS: Final[dict[type[Any], Fields]] = {
         ("client", CLIENT),
         ("mask_secret", _SECRET),
         ("seal_secret", _SECRET),
+        ("seal_seed", _SEAL_SEED),
         ("sent", _message(Advertisement)),
     ),
     Shared: (
@@ -255,6 +278,8 @@ _FIELDS: Final[dict[type[Any], Fields]] = {
         ("present", CLIENTS),
         ("seed", _SECRET),
         ("neighbours", _NEIGHBOURS),
+        ("seal_seed", _SEAL_SEED),
+        ("link_secret", _LINK_SECRET),
         ("answers", HASH),
         ("sent", _message(SealedShares)),
     ),

@@ -11,6 +11,7 @@ import numpy as np
 
 from sottovoce.codec import graph
 from sottovoce.codec.roster import Roster, hashed
+from sottovoce.codec.secagg import kem
 from sottovoce.errors import ConfigError
 
 PROTOCOL: Final = "sottovoce secagg v1"
@@ -51,6 +52,8 @@ class Terms:
         threshold: how many shares bring a secret back.
         minimum_survivors: the smallest number of clients whose sum may be unmasked.
         malicious: whether the server is not even trusted to tell all clients the same.
+        post_quantum: whether ML-KEM-768 stands beside X25519 in every key, so that who records
+            the round cannot open it once X25519 is broken.
 
     Guarantees:
         - terms that differ in any field have different digests;
@@ -59,8 +62,8 @@ class Terms:
           two of them can be told different things and both be enough.
 
     Raises:
-        ConfigError: a value out of range, a cohort that is not sorted or not in the roster, or a
-            threshold that the graph cannot meet.
+        ConfigError: a value out of range, a cohort that is not sorted or not in the roster, a
+            threshold that the graph cannot meet, or ``post_quantum`` where ML-KEM is missing.
     """
 
     run: bytes
@@ -75,6 +78,7 @@ class Terms:
     threshold: int
     minimum_survivors: int
     malicious: bool = True
+    post_quantum: bool = False
 
     def __post_init__(self) -> None:
         for name in ("run", "beacon", "config_sha256"):
@@ -92,6 +96,8 @@ class Terms:
         _require("threshold", self.threshold, degree // 2 + 1 if self.malicious else 1, degree)
         lowest = max(2, self.threshold)
         _require("minimum_survivors", self.minimum_survivors, lowest, len(self.cohort))
+        if self.post_quantum:
+            kem.require_available()
 
     @cached_property
     def graph(self) -> Mapping[str, tuple[str, ...]]:
@@ -118,7 +124,8 @@ class Terms:
             self.neighbours,
             self.threshold,
             self.minimum_survivors,
-            int(self.malicious),
+            # Two bits of one number, so that terms without the second have the digest of old.
+            int(self.malicious) + 2 * int(self.post_quantum),
             *self.cohort,
         )
 
