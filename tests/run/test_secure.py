@@ -40,9 +40,7 @@ def within(
     world: Prepared, root: Path, settings: dict[str, Any], unit: str = "none", **more: Any
 ) -> Prepared:
     """A run in this folder with this section ``[secure]``."""
-    run = at(world, root, unit, **more)
-    tree = run.config.model_dump() | {"secure": settings}
-    return replace(run, config=type(run.config).model_validate(tree))
+    return at(world, root, unit, secure=settings, **more)
 
 
 def federated(world: Prepared, root: Path, settings: dict[str, Any], **more: Any) -> Outcome:
@@ -243,7 +241,7 @@ def test_a_sum_of_others_than_those_who_sent_is_refused(
 
 REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no norm": ({"aggregation": "secagg"}, {}, "clip_norm is missing"),
-    "bits alone": ({"bits": 16}, {}, "only beside clip_norm"),
+    "bits alone": ({"bits": 16}, {}, "only beside secure.clip_norm"),
     "all collude": (
         PLAIN | {"aggregation": "helpers", "helpers": 2, "colluding": 2},
         {},

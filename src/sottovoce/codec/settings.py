@@ -26,6 +26,16 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
         clip_norm: the L2 bound on one client's update; the words' scale follows from it. Updates
             beyond it are shortened, and counted.
         bits: the width of a word; None takes 16 up to 1,000 clients in a round and 20 above.
+        compress: bits of an entry, 8 or 4, with a scale for every 256 of them; for a server that is
+            trusted with each update.
+        keep: the share of the entries that travel in a round, the same ones for all clients and
+            others in the next round; what a client did not send it adds to its next update.
+        group_size: the fewest clients of a sum; a round has as many sums as that leaves room for,
+            and ``robust`` joins their means. None is one sum of all.
+        robust: ``"median"``, ``"trimmed_mean"``, ``"geometric_median"`` or ``"krum"`` over the
+            groups.
+        faulty: how many groups may hold a client that sends what it likes; for ``"trimmed_mean"``
+            and ``"krum"``.
         max_weight: the most that one client may weigh; None takes the heaviest client's weight,
             which the server then knows.
         corrupt: the share of the clients that may work together with the server.
@@ -40,6 +50,11 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
     server: Literal["malicious", "semi-honest"] = "malicious"
     clip_norm: float | None = Field(None, ge=1e-20, le=1e20)
     bits: int | None = Field(None, ge=8, le=32)
+    compress: Literal[8, 4] | None = None
+    keep: float = Field(1.0, gt=0, le=1)
+    group_size: int | None = Field(None, ge=1)
+    robust: Literal["median", "trimmed_mean", "geometric_median", "krum"] | None = None
+    faulty: int = Field(1, ge=1)
     max_weight: int | None = Field(None, ge=1, lt=2**29)
     corrupt: float = Field(0.05, ge=0, lt=0.5)
     dropped: float = Field(0.05, ge=0, lt=0.5)
@@ -53,6 +68,16 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(
                 f'secure.post_quantum is about the keys of "secagg", and secure.aggregation is '
                 f'"{self.aggregation}"; remove it'
+            )
+        if (self.group_size is None) != (self.robust is None):
+            raise ValueError(
+                f"secure.group_size is {self.group_size} and secure.robust is {self.robust}: groups "
+                "are for a rule over their sums, and a rule needs groups; set both or neither"
+            )
+        if self.group_size == 1 and self.aggregation != "none":
+            raise ValueError(
+                "secure.group_size is 1: a sum of one client hides nothing; set 2 or more, or "
+                'aggregation = "none"'
             )
         if self.colluding >= self.helpers:
             raise ValueError(

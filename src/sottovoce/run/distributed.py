@@ -11,6 +11,7 @@ from sottovoce.config import Config
 from sottovoce.errors import ConfigError
 from sottovoce.privacy.plan import ROUNDING
 from sottovoce.privacy.shares import Lattice, Shares, worst
+from sottovoce.run.groups import largest_group
 from sottovoce.run.secure import least_survivors
 
 WIDEST = 32
@@ -45,7 +46,10 @@ def crowd_of(config: Config, units: Collection[int]) -> Crowd:
     """
     federation, secure = config.federation, config.secure
     clients = min(federation.clients_per_round or len(units), len(units))
-    least = least_survivors(secure, clients, federation.minimum_clients)
+    minimum = federation.minimum_clients
+    if secure.group_size is not None:
+        clients, minimum = largest_group(clients, secure.group_size), 1
+    least = least_survivors(secure, clients, minimum)
     most = sum(sorted(units, reverse=True)[:clients])
     honest = least - ceil(secure.corrupt * clients)
     return Crowd(clients, least, honest, most, federation.rounds)

@@ -286,8 +286,11 @@ def _tidy(folder: RunFolder, clients: Clients, record: Record) -> None:
 
 def _bytes_up(played: Played) -> int:
     """What the client that sent most has sent; plain tensors travel as 64-bit integers."""
-    if played.summed is not None:
-        return played.summed.bytes_up
+    if played.received:
+        sent: dict[str, int] = {}
+        for (client, _), data in played.received.items():
+            sent[client] = sent.get(client, 0) + len(data)
+        return max(sent.values())
     sizes = (sum(value.size for value in one.tensors.values()) for one in played.updates)
     return 8 * max(sizes, default=0)
 
@@ -296,12 +299,11 @@ def _write_wire(folder: Path, index: int, played: Played) -> None:
     round_folder = folder / f"round-{index + 1:05d}"
     # A round that is drawn again may have fewer clients than what it leaves behind.
     shutil.rmtree(round_folder, ignore_errors=True)
-    if played.summed is not None:
+    if played.received:
         places = {
-            name: place
-            for place, name in enumerate(sorted({name for name, _ in played.summed.received}))
+            name: place for place, name in enumerate(sorted({name for name, _ in played.received}))
         }
-        for (client, stage), data in played.summed.received.items():
+        for (client, stage), data in played.received.items():
             folders.write_bytes(round_folder / f"{places[client]:04d}-{stage}.bin", data)
         return
     for place, update in enumerate(played.updates):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from sottovoce.run.rounds import (
     without_private_facts,
 )
 from sottovoce.run.secure import Contribution, Summed
-from sottovoce.run.sums import summed_by
+from sottovoce.run.sums import as_sent, summed_by
 from sottovoce.strategies import Algorithm, Own, ServerState, Work, factors
 from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.settings import Device
@@ -45,7 +45,8 @@ class Played:
         updates: what each sent.
         record: what everyone may know.
         zeroed: contributions under a plan that were not finite and count as zero. Private.
-        summed: what the server received and made of it, where updates travel as words.
+        summed: what the server made of words, where updates travel as words.
+        received: what the server received, by client and stage, where that is not plain tensors.
     """
 
     server: ServerState
@@ -54,6 +55,7 @@ class Played:
     record: RoundRecord
     zeroed: int = 0
     summed: Summed | None = None
+    received: Mapping[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -188,19 +190,39 @@ def play_round(
         # Who is no longer finite counts as zero: to leave it out would tell of its text.
         zeros = [_nothing(algorithm, server, by_name[name], prepared) for name in diverged]
         diverged, finished = [], [*finished, *zeros]
+    return _closed(prepared, server, cohort, finished, diverged, protection)
+
+
+def _closed(
+    prepared: Prepared,
+    server: ServerState,
+    cohort: Cohort,
+    finished: Sequence[tuple[Update, ClientState]],
+    diverged: Sequence[str],
+    protection: Protection | None,
+) -> Played:
+    """Let what the clients send be added up, and the server go on from it."""
+    finished, received = as_sent(prepared, server, finished)
     sent = [update for update, _ in finished]
     absent = {*cohort.silent, *diverged}
     summed = summed_by(prepared, server, sent, absent, contributions_of(protection))
+    out: set[str] = set()
+    if summed is not None:
+        # Whose group was too small for a sum has sent in vain, and remembers no such round.
+        out = {update.client for update in sent} - set(summed.clients)
+        finished = [pair for pair in finished if pair[0].client not in out]
+        sent, received = [update for update, _ in finished], dict(summed.received)
     after, record, updates = _joined(prepared, server, sent, summed)
-    late = {member.part.client: server.round - member.part.version for member in members}
+    versions = {part.client: part.version for part in cohort.parts}
     record = replace(
         record,
-        failed=tuple(sorted({*cohort.failed, *diverged})),
-        staleness=tuple(late[name] for name in record.clients),
+        failed=tuple(sorted({*cohort.failed, *diverged, *out})),
+        staleness=tuple(server.round - versions[name] for name in record.clients),
         simulated_time=round(cohort.time, 6),
     )
     states = {update.client: state for update, state in finished}
-    return Played(after, states, updates, record, _zeroed(prepared, protection, sent), summed)
+    zeroed = _zeroed(prepared, protection, sent)
+    return Played(after, states, updates, record, zeroed, summed, received)
 
 
 def _require_minimum(delivered: int, minimum: int, index: int) -> None:

@@ -30,6 +30,7 @@ from sottovoce.rng import stream
 from sottovoce.run.circle import Circle, meet
 from sottovoce.run.cohorts import devices_of
 from sottovoce.run.protect import Plans, make_plans
+from sottovoce.run.sending import part_of
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
@@ -187,7 +188,9 @@ def sent_sizes(config: Config, model: LoraModel | FullModel) -> frozenset[int]:
     first = algorithm.first(unflatten(model.initial(config.seed), model.layout))
     rounds = range(min(2, config.federation.rounds))
     states = (replace(first, round=index) for index in rounds)
-    return frozenset(Layout(algorithm.sent(state)).size for state in states)
+    return frozenset(
+        part_of(Layout(algorithm.sent(state)).size, config.secure.keep) for state in states
+    )
 
 
 def load_parties(

@@ -53,14 +53,6 @@ class Summed:
     clipped: int
     received: Mapping[tuple[str, str], bytes] = field(repr=False)
 
-    @property
-    def bytes_up(self) -> int:
-        """What the client that sent most has sent."""
-        sent: dict[str, int] = {}
-        for (client, _), data in self.received.items():
-            sent[client] = sent.get(client, 0) + len(data)
-        return max(sent.values(), default=0)
-
 
 def require_enough(secure: SecureSettings, clients: int) -> None:
     """Refuse to hide one client among fewer than two.
@@ -113,6 +105,10 @@ def facts(secure: SecureSettings, clients: int, *, bits: int | None, least: int)
         "bits": bits,
         "least": least,
         "colluding": None,
+        "compress": secure.compress,
+        "keep": secure.keep,
+        "group_size": secure.group_size,
+        "robust": secure.robust,
     }
     if secure.aggregation == "helpers":
         return told | {"helpers": secure.helpers, "colluding": secure.colluding}
@@ -139,6 +135,13 @@ def claim(secure: SecureSettings, clients: int, *, bits: int | None, least: int)
     """
     told = facts(secure, clients, bits=bits, least=least)
     words = "" if told["bits"] is None else f", in words of {told['bits']} bits"
+    if secure.compress is not None:
+        words = f", in {secure.compress} bits an entry"
+    sums = "the sum of a round"
+    if secure.group_size is not None:
+        sums = (
+            f"the sums of groups of {secure.group_size} clients or more, joined by {secure.robust},"
+        )
     if secure.aggregation == "none":
         return [f"Sums: the server sees the update of every client{words}."]
     start = f"Sums ({secure.aggregation}{words}): the server sees "
@@ -146,12 +149,12 @@ def claim(secure: SecureSettings, clients: int, *, bits: int | None, least: int)
         return [f"{start}ciphertexts and nobody's update. {he.TRUST}"]
     if secure.aggregation == "helpers":
         return [
-            f"{start}the sum of a round and nobody's update, together with up to "
+            f"{start}{sums} and nobody's update, together with up to "
             f"{secure.colluding} of {secure.helpers} helpers. {TRUST}"
         ]
     breaks = "breaks the protocol" if secure.server == "malicious" else "keeps to the protocol"
     return [
-        f"{start}the sum of a round and nobody's update, even if it {breaks} and works with "
+        f"{start}{sums} and nobody's update, even if it {breaks} and works with "
         f"{told['colluding']} of a client's {told['neighbours']} neighbours; {told['least']} of "
         f"{clients} clients have to deliver."
     ]

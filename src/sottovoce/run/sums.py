@@ -12,13 +12,15 @@ from sottovoce.errors import VerificationError
 from sottovoce.rng import Source
 from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of
+from sottovoce.run.groups import require_groups, sum_in_groups
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.run.secure import Contribution, Noise, Summed, Summing, require_enough, sum_of
+from sottovoce.run.sending import PART, compressed, places, thinned, whole
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
-from sottovoce.train import Round, rate_of
+from sottovoce.train import ClientState, Round, rate_of
 from sottovoce.update import Layout, Update, scale
 
 
@@ -44,35 +46,71 @@ def summed_by(
         contributions: what clients send in place of their updates, where they add shares of noise
             and the units lie inside them; then the mean is that of all units.
     """
-    config, algorithm = prepared.config, prepared.config.federation.strategy.algorithm
+    config = prepared.config
     if not in_words(config):
         return None
-    # In one order however the state was made or read.
-    layout = Layout(dict(sorted(algorithm.sent(server).items())))
-    if contributions:
-        # Gradients come in the order of the model's own row.
-        layout = prepared.model.layout
+    # Gradients of units come in the order of the model's own row.
+    layout = prepared.model.layout if contributions else layout_of(prepared, server)
+    parts = None
+    if config.secure.keep < 1:
+        parts = places(layout.size, config.secure.keep, config.seed, server.round)
     crowd = crowd_in(prepared)
-    noise, coding = _noise(prepared, crowd, layout.size, server.round, contributions)
-    if coding is None:
-        return None
+    size = layout.size if parts is None else parts.size
+    noise, coding = _noise(prepared, crowd, size, server.round, contributions)
     how = Summing(
         config.secure,
         prepared.circle,
         config.seed,
-        layout,
+        layout if parts is None else Layout({PART: (size,)}),
         coding,
         max((own.units for own in contributions.values()), default=heaviest(prepared)),
         crowd.least,
         noise,
     )
+    form = sum_of if config.secure.group_size is None else sum_in_groups
     model_sha256 = bytes.fromhex(digest(model_tensors(server)))
-    summed = sum_of(sent, absent, how, round_index=server.round, model_sha256=model_sha256)
+    summed = form(sent, absent, how, round_index=server.round, model_sha256=model_sha256)
+    if parts is not None:
+        return replace(summed, mean=whole(summed.mean, parts, layout))
     if not contributions:
         return summed
     # What came is the mean gradient of all units; one plain step along it is what a client sends.
     where = Round(server.round, config.federation.rounds, config.seed)
     return replace(summed, mean=scale(summed.mean, -rate_of(config.train, where, 1, 0)))
+
+
+def as_sent(
+    prepared: Prepared, server: ServerState, pairs: Sequence[tuple[Update, ClientState]]
+) -> tuple[list[tuple[Update, ClientState]], dict[tuple[str, str], bytes]]:
+    """What leaves the clients of a round: all of their updates, a part, or few bits of each.
+
+    Returns:
+        The updates as the server reads them, with what each client remembers; and what travels,
+        by client and stage, where that is neither words nor plain tensors.
+    """
+    config = prepared.config
+    secure, layout = config.secure, layout_of(prepared, server)
+    if secure.compress is not None:
+        travels: dict[tuple[str, str], bytes] = {}
+        read = []
+        for update, state in pairs:
+            update, data = compressed(update, layout, secure.compress, config.seed, server.round)
+            travels[update.client, "blocks"] = data
+            read.append((update, state))
+        return read, travels
+    if secure.keep < 1:
+        bound = config.privacy.clip_norm if config.privacy.trust == "none" else secure.clip_norm
+        if not isinstance(bound, float):
+            raise ValueError("a part of an update is bounded by a number")
+        parts = places(layout.size, secure.keep, config.seed, server.round)
+        return [thinned(*pair, layout, parts, bound) for pair in pairs], {}
+    return list(pairs), {}
+
+
+def layout_of(prepared: Prepared, server: ServerState) -> Layout:
+    """What every client sends in the round to come, in one order however the state was made."""
+    algorithm = prepared.config.federation.strategy.algorithm
+    return Layout(dict(sorted(algorithm.sent(server).items())))
 
 
 def _noise(
@@ -81,17 +119,15 @@ def _noise(
     size: int,
     round_index: int,
     contributions: Mapping[str, Contribution],
-) -> tuple[Noise | None, Coding | None]:
+) -> tuple[Noise | None, Coding]:
     """What hides each client's units in a sum, and how it is written."""
     config, plans = prepared.config, prepared.plans
     if config.privacy.trust != "none":
-        return None, coding_of(config, crowd, size)
+        return None, _coding(config, crowd, size)
     planned = max(plans.plans.values(), key=lambda plan: plan.noise_std).shares
     if planned is None:
         raise ValueError("a plan without a trusted party has shares of noise")
-    coding = coding_of(config, crowd, size, planned.largest_noise_std)
-    if coding is None:
-        raise ValueError("a plan without a trusted party has a clip norm that is a number")
+    coding = _coding(config, crowd, size, planned.largest_noise_std)
     lattice = lattice_of(coding)
     if not planned.lattice.covers(lattice):
         raise VerificationError(
@@ -104,10 +140,23 @@ def _noise(
     return Noise(replace(planned, lattice=lattice), source, contributions), coding
 
 
+def _coding(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -> Coding:
+    coding = coding_of(config, crowd, size, noise_std)
+    if coding is None:
+        raise ValueError("words are written by a clip norm that is a number")
+    return coding
+
+
 def crowd_in(prepared: Prepared) -> Crowd:
     """Who is in the sums of a run."""
     units = prepared.plans.units
     return crowd_of(prepared.config, [len(units.get(party.name, ())) for party in prepared.parties])
+
+
+def clients_in_a_round(prepared: Prepared) -> int:
+    """The most clients that take part in one round, in one sum or in several."""
+    everyone = len(prepared.parties)
+    return min(prepared.config.federation.clients_per_round or everyone, everyone)
 
 
 def told(prepared: Prepared) -> dict[str, Any]:
@@ -135,6 +184,7 @@ def require_summable(prepared: Prepared) -> None:
     crowd = crowd_in(prepared)
     coding_of(config, crowd, prepared.model.layout.size)
     require_enough(config.secure, crowd.clients)
+    require_groups(config.secure, clients_in_a_round(prepared))
 
 
 def cohorts_of(
@@ -143,7 +193,7 @@ def cohorts_of(
     """Who takes part in every round, as the privacy plan and the secure sum want it."""
     config = prepared.config
     federation = drawn_from(prepared.plans, config.federation)
-    least = crowd_in(prepared).least
+    least = max(crowd_in(prepared).least, federation.minimum_clients)
     federation = federation.model_copy(update={"minimum_clients": least})
     return cohorts(federation, steps, devices, config.seed)
 

@@ -21,6 +21,7 @@ def require_secured(
         ValueError: what was seen, why it cannot be, and what to write in its place.
     """
     _require_norm(secure, privacy)
+    _require_for_parts(secure, federation, privacy)
     if secure.clip_norm is None and privacy.trust != "none":
         return
     name = federation.strategy.name
@@ -69,8 +70,46 @@ def _require_norm(secure: SecureSettings, privacy: PrivacySettings) -> None:
             "of integers need a bound on one client's update; write one a little above the "
             'update_norm that the ledger of a run with aggregation = "none" shows'
         )
-    if secure.clip_norm is None and (secure.bits or secure.max_weight):
-        raise ValueError("bits and max_weight have a meaning only beside clip_norm; add it")
+    words = {
+        "bits": secure.bits,
+        "max_weight": secure.max_weight,
+        "robust": secure.robust,
+        "keep": secure.keep if secure.keep < 1 else None,
+    }
+    asked = [f"secure.{name}" for name, value in words.items() if value is not None]
+    if secure.clip_norm is None and asked:
+        raise ValueError(f"{asked[0]} has a meaning only beside secure.clip_norm; add it")
+
+
+def _require_for_parts(
+    secure: SecureSettings, federation: FederationSettings, privacy: PrivacySettings
+) -> None:
+    """What travels in few bits, in parts or in groups must still be what the rules were made for."""
+    if secure.compress is not None and (
+        secure.clip_norm is not None or secure.aggregation != "none" or privacy.trust == "none"
+    ):
+        raise ValueError(
+            f"secure.compress is {secure.compress}, with a scale for every client and block, and "
+            "sums of words need one scale for all; remove it, and set secure.bits, or remove "
+            "secure.clip_norm and secure.aggregation"
+        )
+    inside = privacy.trust == "none" and privacy.inside_clients
+    if secure.keep < 1 and (inside or federation.strategy.name in ("scaffold", "fedsgd")):
+        raise ValueError(
+            f"secure.keep is {secure.keep:g}: clients send later what they did not send now, and "
+            f"{'units inside clients' if inside else federation.strategy.name} would then be in "
+            "sums of rounds that are not theirs; remove it"
+        )
+    if secure.robust is not None and privacy.trust == "none":
+        raise ValueError(
+            f'secure.robust is "{secure.robust}" and privacy.trust is "none": every group would need '
+            "all of the noise by itself; remove one of the two"
+        )
+    if secure.robust is not None and federation.strategy.name == "scaffold":
+        raise ValueError(
+            f'secure.robust is "{secure.robust}", and scaffold needs the mean of all control '
+            "variates; remove it, or take fedavg or fedprox"
+        )
 
 
 def _require_for_shares(
