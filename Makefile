@@ -19,7 +19,7 @@ STAMP := .venv/.installed-$(VERSION)
 PEERS_STAMP := .venv-peers/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test slow bench-peers constraints clean
+.PHONY: help venv demo check test slow fuzz bench-peers constraints clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -41,7 +41,10 @@ test: $(STAMP) ## run the tests that take seconds
 	$(BIN)/pytest tests
 
 slow: $(STAMP) ## run the tests that take minutes
-	$(BIN)/pytest tests -m slow
+	$(BIN)/pytest tests -m "slow and not fuzz"
+
+fuzz: $(STAMP) ## made-up bytes for every parser, ten minutes each; SOTTO_FUZZ_SECONDS shortens it
+	$(BIN)/pytest tests/fuzz -m fuzz --timeout=0
 
 bench-peers: $(PEERS_STAMP) ## time a round against Flower and pfl-research, in .venv-peers
 	$(PEERS)/python benchmarks/peers.py --json

@@ -7,6 +7,9 @@
 Every figure is the median of several repeats in one process, of CPU time and not of the clock, so
 that what else the machine does matters less. ``client_mask_seconds_1m_n10`` is all that a client does
 to its vector: clip, rotate, round, close, and add nine masks and its own.
+
+Flower's SecAgg+ is driven beside ours, turn by turn on the same vector, where the environment of
+``make bench-peers`` is there; where it is not, the keys that begin with ``flwr`` are null.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ import argparse
 import json
 import os
 import statistics
+import sys
+import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 from measuring import Figure, environment, summary, table
+from secagg_flwr import Flower, available
 
 from sottovoce.codec import he, masks, shamir
 from sottovoce.codec.checks import Words
@@ -143,6 +151,7 @@ class Played:
         self.bytes_up = 0
         self.traced = traced
         self.peak_bytes = 0
+        self.upload_seconds: list[float] = []
 
     def whole(self, words: Words, *, dropped: int = 0) -> Server:
         """Play all stages but the last; the first clients drop out before their upload."""
@@ -173,9 +182,11 @@ class Played:
         for name, inbox in server.close_shares().items():
             if name not in gone:
                 vector = words.copy()
+                begin = time.process_time()
                 states[name], sent = upload(
                     states[name], inbox, vector, MODEL, circle.identities[name]
                 )
+                self.upload_seconds.append(time.process_time() - begin)
                 send(sent, server.add_upload)
         survivors = server.close_uploads()
         for name in survivors.survivors:
@@ -247,6 +258,82 @@ def encryption() -> Iterator[Figure]:
     yield Figure("he_encrypt_seconds_1m", "BFV, 16 bits", taken, 0.7)
 
 
+FLOWER = {
+    "flwr_client_mask_seconds_1m_n10": "client",
+    "flwr_round_cpu_seconds_1m_n10": "round",
+    "flwr_bytes_per_entry": "bytes",
+    "flwr_share_seconds_t51_n101": "shares",
+}
+"""Keys of Flower's figures, each of which stands also with ``_over_ours`` behind it."""
+
+
+def our_turn(played: Played) -> dict[str, float]:
+    """What Flower is asked for, by ours: the coding of each client, then the sum, then shares."""
+    coding, source = played.coding, seeded_source(0, "shares")
+    played.upload_seconds.clear()
+    begin = time.process_time()
+    words = [coded(coding) for _ in range(coding.clients)][-1]
+    each = (time.process_time() - begin) / coding.clients
+    total = played.whole(words).recover()
+    open_sum(total, coding, rotation_seed=SEED, heaviest=1)
+    taken = time.process_time() - begin
+    client = each + statistics.median(played.upload_seconds)
+    secret = shamir.draw_secret(source)
+    begin = time.process_time()
+    for _ in range(2):
+        shamir.split(secret, 51, 101, source)
+    shares_ = time.process_time() - begin
+    return {"client": client, "round": taken, "bytes": played.bytes_up / MILLION, "shares": shares_}
+
+
+def flower_turn(flower: Flower) -> dict[str, float]:
+    """The same, by Flower."""
+    summed, shared = flower.measure("round"), flower.measure("shares")
+    if summed["rms_error"] > 1e-4:
+        raise RuntimeError(f"Flower's mean is off by {summed['rms_error']}")
+    return {
+        "client": summed["masking_seconds"],
+        "round": summed["seconds"],
+        "bytes": summed["upload_bytes"] / MILLION,
+        "shares": shared["seconds"],
+    }
+
+
+def beside_flower(turns: int = 5) -> Iterator[Figure]:
+    """Flower's SecAgg+ and ours in turn, ten clients with a million entries; first turns are left out.
+
+    A client's stage is on both sides all between its result and its upload: shares opened, keys
+    derived, the vector coded, masked and packed; on ours also signed.
+    """
+    if not available():
+        print(
+            "Flower's figures are null: `make bench-peers` sets up the environment they need",
+            file=sys.stderr,
+        )
+        return
+    coding = Coding(MILLION, 1.0, 10, 16)
+    played, ours, flowers = Played(10, coding), list[dict[str, float]](), list[dict[str, float]]()
+    with tempfile.TemporaryDirectory() as folder:
+        vector = Path(folder) / "vector.npy"
+        np.save(vector, example(MILLION))
+        with closing(Flower(vector)) as flower:
+            for _ in range(turns + 1):
+                ours.append(our_turn(played))
+                flowers.append(flower_turn(flower))
+    for key, what in FLOWER.items():
+        theirs = [turn[what] for turn in flowers[1:]]
+        yield Figure(key, "Flower", statistics.median(theirs))
+        yield ratio(f"{key}_over_ours", theirs, [turn[what] for turn in ours[1:]])
+
+
+def ratio(key: str, theirs: Sequence[float], ours: Sequence[float]) -> Figure:
+    """Flower's median over ours, and the turns in which it was lowest and highest."""
+    pairs = [above / below for above, below in zip(theirs, ours, strict=True)]
+    below = statistics.median(ours)
+    facts = {"ours": below, "lowest": min(pairs), "highest": max(pairs), "turns": len(pairs)}
+    return Figure(key, "Flower over ours", statistics.median(theirs) / below, facts=facts)
+
+
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "client_mask_seconds_1m_n10": client_1m,
     "client_mask_seconds_10m_k100": client_10m,
@@ -255,6 +342,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "unmask_seconds_n100_1m_drop10": unmasking,
     "server_peak_bytes_over_vector": memory,
     "he_encrypt_seconds_1m": encryption,
+    "flwr": beside_flower,
 }
 
 
@@ -267,7 +355,12 @@ def main() -> None:
     torch.set_num_threads(1)
     about = environment(torch.device("cpu"))
     figures = [figure for name in options.only for figure in PARTS[name]()]
-    print(json.dumps(summary(figures, about)) if options.json else table(figures, about))
+    result = summary(figures, about)
+    if "flwr" in options.only:
+        result = (
+            dict.fromkeys([f"{key}{end}" for key in FLOWER for end in ("", "_over_ours")]) | result
+        )
+    print(json.dumps(result) if options.json else table(figures, about))
 
 
 if __name__ == "__main__":

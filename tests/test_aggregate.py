@@ -243,6 +243,25 @@ def test_a_row_that_an_iterate_meets_and_that_is_not_the_answer_is_left():
     assert total_distance(rows, found) < total_distance(rows, rows[0]) - 0.1
 
 
+def test_the_unit_vectors_to_the_rows_add_up_to_almost_nothing(blocks):
+    rng = np.random.default_rng(2)
+    for count in (4, 9, 20):
+        for far in (1.0, 1e3, 1e60):
+            rows = rng.normal(size=(count, 12))
+            rows[: count // 3] *= far
+            away = rows - geometric_median(rows)
+            distances = np.linalg.norm(away, axis=1, keepdims=True)
+            assert distances.min() > 0.1
+            assert np.linalg.norm((away / distances).sum(axis=0)) <= 1.001e-6 * count
+
+
+def test_of_two_rows_it_is_the_point_halfway_and_of_one_column_the_median():
+    assert geometric_median(np.array([[1.0, 9.0], [4.0, 0.0]])).tolist() == [2.5, 4.5]
+    for count in (1, 2, 3, 6, 7):
+        column = np.random.default_rng(count).normal(size=(count, 1))
+        assert geometric_median(column).tolist() == median(column).tolist()
+
+
 def nearly_the_answer(excess, rng):
     """A row at zero from which the others' unit vectors add up to 1 + excess: hard to tell."""
     others = rng.normal(size=(3, 3))
