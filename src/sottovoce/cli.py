@@ -282,6 +282,9 @@ def epsilon(
     examples_per_person: Annotated[
         int | None, typer.Option(metavar="K", help="Unit example: the most of one person.")
     ] = None,
+    trust: Annotated[
+        str, typer.Option(help="none: clients add the noise in shares under a secure sum.")
+    ] = "server",
     json: Json = False,
 ) -> None:
     """Account for a plan, or find the noise for a target, without a run."""
@@ -304,6 +307,7 @@ def epsilon(
         rounds=rounds,
         max_participations=max_participations,
         examples_per_person=examples_per_person,
+        trust=trust,
     )
     facts = answer(asked)
     if json:

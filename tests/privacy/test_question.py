@@ -11,6 +11,7 @@ import pytest
 
 from sottovoce.errors import ConfigError
 from sottovoce.privacy import accounting
+from sottovoce.privacy.accounting import SampledGaussian
 from sottovoce.privacy.question import Question, answer
 
 EXAMPLE = Question("example", 1e-5, 1.1, examples=60000, batch_size=256, epochs=60)
@@ -215,6 +216,12 @@ WRONG = [
     (CLIENT, {"rounds": 0}, "--rounds is 0"),
     (CLIENT, {"steps": 3}, "--steps is given, and --unit is client"),
     (CLIENT, {"max_participations": -1}, "-1 times.*0 or more"),
+    (CLIENT, {"trust": "nobody"}, "--trust is 'nobody'.*server or none"),
+    (
+        EXAMPLE,
+        {"trust": "none", "examples_per_person": 3},
+        "--examples-per-person is given, and --unit is example",
+    ),
 ]
 
 
@@ -234,7 +241,7 @@ def test_epochs_too_short_for_a_step_take_one() -> None:
 
 def test_whoever_adds_a_field_to_the_question_adds_what_it_excludes() -> None:
     """Every size but those that all units share is refused under the units that it says nothing of."""
-    shared = {"unit", "delta", "noise_multiplier", "target_epsilon"}
+    shared = {"unit", "delta", "noise_multiplier", "target_epsilon", "trust"}
     for field in fields(Question):
         if field.name in shared:
             continue
@@ -252,3 +259,38 @@ def _refused(asked: Question, name: str) -> bool:
     except ConfigError as error:
         return "is given, and --unit is" in str(error)
     return False
+
+
+def test_shares_under_a_secure_sum_claim_no_amplification() -> None:
+    """The anchors: 1,000 clients, 50 a round, 100 rounds, z = 1: 12.6 for five participations.
+
+    That is a Gaussian's figure by PLD; shares are accounted for by Rényi divergences alone.
+    """
+    asked = Question(
+        "client",
+        1e-6,
+        1.0,
+        clients=1000,
+        clients_per_round=50,
+        rounds=100,
+        max_participations=5,
+        trust="none",
+    )
+    told = answer(asked)
+    assert (told["accountant"], told["releases"], told["sampling_probability"]) == ("rdp", 5, 1.0)
+    gaussian = accounting.epsilon([(SampledGaussian(1.0), 5)], 1e-6)
+    assert 12.5 < gaussian.epsilon < told["epsilon"]
+    assert told["epsilon"] == pytest.approx(gaussian.epsilon_rdp, rel=0.01)
+    assert told["epsilon_unamplified"] == told["epsilon"]
+    said = " ".join(told["statement"])
+    assert "none is claimed" in said
+    assert "All 1000 clients" not in said
+
+
+def test_noise_in_shares_for_a_target_keeps_it() -> None:
+    asked = Question(
+        "owner", 1e-5, target_epsilon=8.0, owners=288, owners_per_step=288, steps=20, trust="none"
+    )
+    told = answer(asked)
+    assert 7.99 < told["epsilon"] <= 8.0
+    assert 2.6 < told["noise_multiplier"] < 3.0

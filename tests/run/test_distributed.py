@@ -174,6 +174,23 @@ def test_a_sum_of_fewer_than_carry_the_noise_is_not_told(world: Prepared, tmp_pa
         sum_of(updates, (), how, round_index=0, model_sha256=bytes(32))
 
 
+@pytest.mark.parametrize(
+    ("clients", "size", "bits"), [(8, 1000, 16), (1000, 10**6, 20), (50_000, 10**6, 24)]
+)
+def test_words_are_so_wide_that_rounding_costs_half_a_percent(
+    world: Prepared, tmp_path: Path, clients: int, size: int, bits: int
+) -> None:
+    config = shared(world, tmp_path).config
+    coding = coding_of(config, _crowd(clients, clients, 0.05), size, 1.0)
+    assert coding is not None
+    assert coding.bits == bits
+    unit = coding.clip_norm * coding.scale
+    assert lattice_of(coding).l2 <= 1.005 * unit
+    if bits > 16:
+        narrower = replace(coding, bits=bits - 4)
+        assert lattice_of(narrower).l2 > 1.005 * narrower.clip_norm * narrower.scale
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_plan_and_the_sums_agree_on_the_noise(
     world: Prepared, tmp_path: Path, unit: str, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.privacy import accounting
 from sottovoce.privacy.plan import PrivacyPlan, epsilon_of, make_plan
 from sottovoce.privacy.settings import PrivacySettings
+from sottovoce.privacy.shares import Lattice, Shares
 from sottovoce.privacy.statement import of_person, participations, shuffled, silos, statement
 
 _SIZES = {
@@ -38,6 +39,8 @@ class Question:
         owners: all of them, with ``owners_per_step`` in the mean, for ``steps``.
         clients: all of them, with ``clients_per_round`` in the mean, for ``rounds``; each takes
             part at most ``max_participations`` times.
+        trust: ``"server"``, or ``"none"`` where clients add shares of the noise under a secure sum
+            and whoever forms it sees who takes part.
     """
 
     unit: str
@@ -55,6 +58,7 @@ class Question:
     rounds: int | None = None
     max_participations: int | None = None
     examples_per_person: int | None = None
+    trust: str = "server"
 
 
 def answer(asked: Question) -> dict[str, Any]:
@@ -101,6 +105,8 @@ def answer(asked: Question) -> dict[str, Any]:
                 "Nothing follows for a person with several conversations; bound their number with "
                 "--examples-per-person, or take --unit owner."
             )
+    if plan.shares is not None:
+        return told | {"statement": [*lines, _BEFORE_ROUNDING]}
     if asked.examples_per_person is not None:
         told["epsilon_of_person"], line = of_person(plan, asked.examples_per_person)
         lines.append(line)
@@ -110,9 +116,21 @@ def answer(asked: Question) -> dict[str, Any]:
     return told | {"statement": lines + silos(plan)}
 
 
+_FINE = Lattice(1, 2.0**30, 2.0**30)
+"""Integers so fine that rounding to them costs nothing."""
+
+_BEFORE_ROUNDING = (
+    "The noise is what the shares of honest clients that are certain to be in every sum add up to. "
+    "Rounding to integers takes up to half a percent of it more, or what secure.bits asks for; a run "
+    "counts that."
+)
+
+
 def _plan(asked: Question) -> PrivacyPlan:
     if asked.unit not in _SIZES:
         raise ConfigError(f"--unit is {asked.unit!r}", allowed="example, owner or client")
+    if asked.trust not in ("server", "none"):
+        raise ConfigError(f"--trust is {asked.trust!r}", allowed="server or none")
     if (asked.noise_multiplier is None) == (asked.target_epsilon is None):
         raise ConfigError(
             "either --noise-multiplier or --target-epsilon must be given, and not both"
@@ -139,7 +157,17 @@ def _plan(asked: Question) -> PrivacyPlan:
         delta=asked.delta,
         clip_norm=1.0,
     )
-    return make_plan(settings, units=everyone, expected_units=expected, releases=releases)
+    if asked.trust == "server":
+        return make_plan(settings, units=everyone, expected_units=expected, releases=releases)
+    return make_plan(
+        settings,
+        units=everyone,
+        expected_units=everyone,
+        releases=releases
+        if asked.max_participations is None
+        else min(releases, asked.max_participations),
+        shares=lambda noise_std: Shares("skellam", 1, 1, noise_std, _FINE),
+    )
 
 
 def _releases(asked: Question, everyone: int, expected: int) -> int:
@@ -167,7 +195,9 @@ def _size(asked: Question, name: str) -> int:
 
 def _require_fitting(asked: Question) -> None:
     known = {*_SIZES[asked.unit], *_OTHERS[asked.unit]}
-    always = {"unit", "delta", "noise_multiplier", "target_epsilon"}
+    always = {"unit", "delta", "noise_multiplier", "target_epsilon", "trust"}
+    if asked.trust == "none":
+        known -= {"examples_per_person"}
     for field in fields(asked):
         if field.name not in known | always and getattr(asked, field.name) is not None:
             raise ConfigError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from sottovoce.errors import ConfigError
 from sottovoce.privacy import discrete_gaussian, sampler, skellam
 from sottovoce.privacy.releases import Concentrated, Renyi
+from sottovoce.privacy.renyi import ORDERS
 from sottovoce.rng import Source
 
 Mechanism = Literal["discrete_gaussian", "skellam"]
-
-_ORDERS: Final = (*(n / 2 for n in range(3, 65)), *range(33, 65), 72, 96, 128, 192, 256, 384, 512)
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ class Shares:
             )
             return Concentrated(found**2 / 2)
         variance = self.noise_std_steps**2
-        bounds = (skellam.renyi(a, variance, l1=used.l1, l2=used.l2) for a in _ORDERS)
-        return Renyi(tuple(map(float, _ORDERS)), tuple(bounds))
+        bounds = (skellam.renyi(a, variance, l1=used.l1, l2=used.l2) for a in ORDERS)
+        return Renyi(tuple(map(float, ORDERS)), tuple(bounds))
 
     def moved_by(self, units: int) -> Shares:
         """The same noise against so many units that come and go together."""

@@ -39,7 +39,7 @@ def statement(plan: PrivacyPlan, releases: int | None = None) -> list[str]:
         f"Sampling: {_sampling(plan)}. {count} releases, {_noise(plan)}. "
         f"Accountant: {_accountant(found)}.",
     ]
-    if plan.shares is not None:
+    if plan.shares is not None and plan.shares.clients > 1:
         lines.append(_shared(plan.shares))
     elif plan.sampling_probability < 1:
         plain = epsilon_of(accounting.without_amplification(plan.spent(count)), plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
@@ -14,8 +15,11 @@ from sottovoce.privacy.shares import Lattice, Shares, worst
 from sottovoce.run.groups import largest_group
 from sottovoce.run.secure import least_survivors
 
-WIDEST = 32
-"""Bits of a word where every unit's own integers are added up, without a rotation."""
+WIDTHS = (16, 20, 24, 32)
+"""Bits of a word that are tried where ``secure.bits`` is not given and clients add noise."""
+
+MOST_GROWTH = 1.005
+"""By how much rounding may lengthen what one unit moves, where the width of a word is chosen."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def coding_of(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -
 
     A client's whole update is rotated and rounded at random. Where clients add shares of noise and
     the units lie inside them, each unit's gradient is rounded by itself instead, and a single
-    entry has room for all of them.
+    entry has room for all of them. There the words are as wide as it takes for rounding to cost
+    next to nothing, unless ``secure.bits`` says.
 
     Args:
         config: the whole.
@@ -76,15 +81,22 @@ def coding_of(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -
     if not isinstance(clip_norm, float):
         return None
     inside = privacy.trust == "none" and privacy.inside_clients
-    return Coding(
-        size,
-        clip_norm,
-        crowd.units if inside else crowd.clients,
-        secure.bits or (WIDEST if inside else secure.word_bits(crowd.clients)),
-        noise_std,
-        crowd.rounds,
-        rotated=not inside,
-    )
+
+    def of(bits: int) -> Coding:
+        clients = crowd.units if inside else crowd.clients
+        return Coding(size, clip_norm, clients, bits, noise_std, crowd.rounds, rotated=not inside)
+
+    if secure.bits is not None or privacy.trust != "none":
+        return of(secure.word_bits(crowd.clients))
+    for bits in WIDTHS[:-1]:
+        with suppress(ConfigError):
+            if _growth(coding := of(bits)) <= MOST_GROWTH:
+                return coding
+    return of(WIDTHS[-1])
+
+
+def _growth(coding: Coding) -> float:
+    return lattice_of(coding).l2 / (coding.scale * coding.clip_norm)
 
 
 def lattice_of(coding: Coding) -> Lattice:

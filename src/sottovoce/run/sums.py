@@ -9,6 +9,7 @@ from typing import Any
 from sottovoce.codec.coding import Coding
 from sottovoce.config import Config
 from sottovoce.errors import VerificationError
+from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
 from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of
@@ -124,7 +125,7 @@ def _noise(
     config, plans = prepared.config, prepared.plans
     if config.privacy.trust != "none":
         return None, _coding(config, crowd, size)
-    planned = max(plans.plans.values(), key=lambda plan: plan.noise_std).shares
+    planned = _planned_shares(prepared)
     if planned is None:
         raise ValueError("a plan without a trusted party has shares of noise")
     coding = _coding(config, crowd, size, planned.largest_noise_std)
@@ -138,6 +139,12 @@ def _noise(
         return plans.source(config.seed, "share", name, round_index)
 
     return Noise(replace(planned, lattice=lattice), source, contributions), coding
+
+
+def _planned_shares(prepared: Prepared) -> Shares | None:
+    """The shares of noise that the plans of a run have accounted for; the same in all of them."""
+    plans = prepared.plans.plans.values()
+    return max(plans, key=lambda plan: plan.noise_std).shares if plans else None
 
 
 def _coding(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -> Coding:
@@ -162,7 +169,9 @@ def clients_in_a_round(prepared: Prepared) -> int:
 def told(prepared: Prepared) -> dict[str, Any]:
     """What ``secure.facts`` and ``secure.claim`` say of a run's sums, as their arguments."""
     crowd = crowd_in(prepared)
-    coding = coding_of(prepared.config, crowd, prepared.model.layout.size)
+    shares = _planned_shares(prepared)
+    noise_std = 0.0 if shares is None else shares.largest_noise_std
+    coding = coding_of(prepared.config, crowd, prepared.model.layout.size, noise_std)
     return {
         "secure": prepared.config.secure,
         "clients": crowd.clients,
