@@ -104,7 +104,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     def _agree(self) -> Config:
         _require_fitting(self.federation, self.train, self.model)
         require_protected(self.privacy, self.federation, task=self.task)
-        require_secured(self.secure, self.federation, self.privacy)
+        require_secured(self.secure, self.federation, self.privacy, self.train)
         if self.privacy.unit != "none" and self.compare.learning_rates:
             raise ValueError(
                 "compare.learning_rates tunes on the text that privacy.unit = "

@@ -30,7 +30,7 @@ from sottovoce.run.local import Outcome, federate
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import claim, facts
 from sottovoce.run.secure import Contribution, Noise, Summing, sum_of
-from sottovoce.update import Layout, Update
+from sottovoce.update import Layout, Update, unflatten
 
 NAMES = tuple(f"client {place}" for place in range(5))
 SECAGG = {"aggregation": "secagg"}
@@ -59,7 +59,8 @@ def shared(
     changes = {"mechanism": "skellam", "clip_norm": 0.5, **changes}
     if unit != "client":
         changes["federation"] = {"strategy": "fedsgd", **changes.get("federation", {})}
-        changes["train"] = {"optimizer": "sgd", "batch_size": 2**31 - 1}
+        everyone = {"optimizer": "sgd", "batch_size": 2**31 - 1}
+        changes["train"] = everyone | changes.get("train", {})
     return at(world, root, unit, trust="none", secure=secure or SECAGG, **changes)
 
 
@@ -101,6 +102,20 @@ def test_every_algorithm_that_needs_only_sums_runs_with_shares_of_noise(
     outcome = federate(run)
     assert np.isfinite(outcome.weights).all()
     assert set(outcome.spent.values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["fedavg", "ffa", "server_damping", "fedsgd"])
+def test_algorithms_of_one_plain_step_serve_people(
+    world: Prepared, tmp_path: Path, name: str
+) -> None:
+    strategy = {"federation": {"strategy": name}}
+    outcome = federate(shared(world, tmp_path / "run", "owner", **strategy))
+    still = [n for n in world.model.layout.shapes if name == "ffa" and "lora_A" in n]
+    after, first = (
+        unflatten(row, world.model.layout) for row in (outcome.weights, world.model.initial(0))
+    )
+    for tensor, value in after.items():
+        assert (value == first[tensor]).all() == (tensor in still)
 
 
 def test_the_mean_gradient_of_all_people_is_what_moves_the_model(
@@ -427,15 +442,32 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "losses": ({"loss_noise_multiplier": 5.0}, "no room for losses"),
     "one by one": ({"federation": {"strategy": "flora"}}, "flora reads every client's"),
     "several steps": (
-        {"unit": "owner", "federation": {"strategy": "fedavg"}},
-        "one step of fedsgd",
+        {"unit": "owner", "federation": {"strategy": "fedavg"}, "train": {"steps_per_round": 2}},
+        "one plain step, and train.steps_per_round is 2",
+    ),
+    "another optimizer": (
+        {"unit": "owner", "federation": {"strategy": "ffa"}, "train": {"optimizer": "adamw"}},
+        "train.optimizer is 'adamw'",
+    ),
+    "something else": (
+        {"unit": "owner", "federation": {"strategy": "fedsa"}},
+        "fedsa sends or keeps",
+    ),
+    "drift": ({"unit": "owner", "federation": {"strategy": "scaffold"}}, "scaffold sends or keeps"),
+    "in turns": ({"unit": "owner", "federation": {"strategy": "rolora"}}, "entries in turns"),
+    "some people": (
+        {"unit": "owner", "federation": {"strategy": "ffa"}, "train": {"batch_size": 2}},
+        "every owner is read in every round",
     ),
     "steps of their own": (
         {
             "unit": "owner",
-            "federation": {"devices": {"slow": {"share": 0.5, "steps_per_round": 2}}},
+            "federation": {
+                "strategy": "ffa",
+                "devices": {"slow": {"share": 0.5, "steps_per_round": 2}},
+            },
         },
-        "fedsgd takes one step",
+        "remove steps_per_round",
     ),
     "late": (
         {"federation": {"asynchronous": {"buffer": 2, "concurrency": 3}}},

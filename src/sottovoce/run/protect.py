@@ -121,6 +121,8 @@ def make_plans(
         units = {name: _units(name, own, privacy) for name, own in examples.items()}
     shares = None
     if privacy.trust == "none":
+        if units:
+            _require_everyone(config, units, sent)
         crowd = crowd_of(config, [len(units.get(name, ())) for name in examples])
         shares = partial(shares_of, config, crowd, tuple(sent) or (size,))
     rounds = min(rounds, privacy.max_participations or rounds)
@@ -149,6 +151,24 @@ def make_plans(
         for name, own in units.items()
     }
     return Plans(privacy, plans, units, _sites_per_owner(examples, privacy))
+
+
+def _require_everyone(config: Config, units: Mapping[str, Units], sent: Collection[int]) -> None:
+    """Where all clients share the noise of one sum, every unit is in every sum."""
+    most = max(map(len, units.values()))
+    if config.train.batch_size < most:
+        raise ConfigError(
+            f'privacy.trust is "none", where every {config.privacy.unit} is read in every round, and '
+            f"train.batch_size is {config.train.batch_size}",
+            allowed=f"{most} or more, since so many are at one client",
+            remedy="Set train.batch_size = 2147483647, which is everyone, and take fewer rounds",
+        )
+    if len(sent) > 1:
+        raise ConfigError(
+            f"{config.federation.strategy.name} sends vectors of {sorted(sent)} entries in turns, and "
+            "people's gradients under shares of noise are written in one way",
+            remedy='Take federation.strategy = "ffa" or "fedsgd"',
+        )
 
 
 def _plan_of(

@@ -50,8 +50,11 @@ def summed_by(
     config = prepared.config
     if not in_words(config):
         return None
-    # Gradients of units come in the order of the model's own row.
-    layout = prepared.model.layout if contributions else layout_of(prepared, server)
+    layout = layout_of(prepared, server)
+    if contributions:
+        # Gradients of units come in the order of the model's own row.
+        row = prepared.model.layout.shapes
+        layout = Layout({name: row[name] for name in row if name in layout.shapes})
     parts = None
     if config.secure.keep < 1:
         parts = places(layout.size, config.secure.keep, config.seed, server.round)
@@ -133,6 +136,11 @@ def _noise(
     if not planned.lattice.covers(lattice):
         raise VerificationError(
             f"a sum of {size} entries is not one that the privacy plan has accounted for"
+        )
+    if contributions and lattice.scale != planned.lattice.scale:
+        raise VerificationError(
+            f"people's gradients were written {planned.lattice.scale:g} to the unit, and a sum of "
+            f"{size} entries is read {lattice.scale:g} to the unit"
         )
 
     def source(name: str) -> Source:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings
+from sottovoce.strategies import no_tensor, nothing_more, send_change
 from sottovoce.strategies.settings import FederationSettings
+from sottovoce.train import TrainSettings
 
 
 def require_secured(
-    secure: SecureSettings, federation: FederationSettings, privacy: PrivacySettings
+    secure: SecureSettings,
+    federation: FederationSettings,
+    privacy: PrivacySettings,
+    train: TrainSettings,
 ) -> None:
     """Refuse settings that a sum of integers mod 2^b cannot serve.
 
@@ -16,6 +21,7 @@ def require_secured(
         secure: the section ``[secure]``.
         federation: the section ``[federation]``.
         privacy: the section ``[privacy]``.
+        train: the section ``[train]``.
 
     Raises:
         ValueError: what was seen, why it cannot be, and what to write in its place.
@@ -46,7 +52,9 @@ def require_secured(
             '"examples" or "uniform"'
         )
     if privacy.trust == "none":
-        _require_for_shares(secure, federation, privacy)
+        _require_for_shares(secure, privacy)
+        if privacy.inside_clients:
+            _require_one_step(federation, privacy, train)
     elif privacy.unit == "client":
         raise ValueError(
             'privacy.unit is "client", privacy.trust is "server" and secure.clip_norm is set: a '
@@ -112,9 +120,7 @@ def _require_for_parts(
         )
 
 
-def _require_for_shares(
-    secure: SecureSettings, federation: FederationSettings, privacy: PrivacySettings
-) -> None:
+def _require_for_shares(secure: SecureSettings, privacy: PrivacySettings) -> None:
     """Clients add the noise, so nobody may see their words before all of it is there."""
     if secure.aggregation == "none":
         raise ValueError(
@@ -137,12 +143,34 @@ def _require_for_shares(
             'secure.max_weight is set and privacy.trust is "none", where every unit weighs the '
             "same; remove it"
         )
-    if not privacy.inside_clients:
-        return
-    if federation.strategy.name != "fedsgd":
+
+
+_ONE_STEP = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "steps_per_round": 1}
+
+
+def _require_one_step(
+    federation: FederationSettings, privacy: PrivacySettings, train: TrainSettings
+) -> None:
+    """Noise that all clients share is in sums of gradients, so a round is one step along one."""
+    why = f'privacy.trust is "none" and privacy.unit is "{privacy.unit}"'
+    algorithm = federation.strategy.algorithm
+    changes = (algorithm.adjust, algorithm.finish, algorithm.private, algorithm.adds)
+    if changes != (None, send_change, no_tensor, nothing_more):
         raise ValueError(
-            f'privacy.trust is "none" and privacy.unit is "{privacy.unit}": noise is shared by all '
-            "clients in sums of one gradient, so a round is one step of fedsgd, and "
-            f'federation.strategy is "{federation.strategy.name}"; set it to "fedsgd", with '
-            'federation.strategy.server for more than plain descent, or set privacy.trust = "server"'
+            f"{why}: clients send their people's gradients under shares of the noise, and "
+            f"{federation.strategy.name} sends or keeps something else; take fedsgd, fedavg, ffa or "
+            'server_damping, or set privacy.trust = "server"'
+        )
+    for name, wanted in _ONE_STEP.items():
+        found = getattr(train, name)
+        if found != wanted:
+            raise ValueError(
+                f"{why}: noise is in the sum of one gradient, so a round is one plain step, and "
+                f"train.{name} is {found!r}; set it to {wanted!r}, and let federation.strategy.server "
+                "be more than plain descent"
+            )
+    if any(device.steps_per_round not in (None, 1) for device in federation.devices.values()):
+        raise ValueError(
+            f"{why}: a round is one step, and federation.devices gives clients steps of their own; "
+            "remove steps_per_round"
         )
