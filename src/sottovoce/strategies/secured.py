@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings
 from sottovoce.strategies import no_tensor, nothing_more, send_change
 from sottovoce.strategies.settings import FederationSettings
-from sottovoce.train import TrainSettings
+
+if TYPE_CHECKING:
+    # At run time it would bring torch along, which no configuration needs.
+    from sottovoce.train import TrainSettings
 
 
 def require_secured(
