@@ -7,6 +7,7 @@ import pytest
 
 from sottovoce import errors
 from sottovoce.errors import (
+    AbortedError,
     ConfigError,
     DataError,
     MissingExtraError,
@@ -29,6 +30,7 @@ from sottovoce.errors import (
         (MissingExtraError, 2),
         (RefusedError, 3),
         (VerificationError, 4),
+        (AbortedError, 4),
     ],
 )
 def test_every_kind_ends_a_command_with_its_code(kind, code):
@@ -72,11 +74,22 @@ def test_a_missing_extra_names_the_package_and_the_command():
     assert str(error) == ("the package datasets is not installed. pip install 'sottovoce[hub]'.")
 
 
+def test_a_sum_that_stops_says_where_and_who_is_missing_and_does_not_list_a_thousand():
+    error = AbortedError("round 3", "uploads", 3, "1 client", [f"c{n}" for n in range(12)])
+    assert (error.stage, error.round, error.reason) == ("uploads", 3, "1 client")
+    assert len(error.missing) == 12
+    assert "missing: 'c0', " in str(error)
+    assert str(error).partition(". ")[0].endswith("'c9' and 2 more")
+    few = AbortedError("round 3", "uploads", 3, "1 client", ["ben"])
+    assert "more" not in str(few)
+
+
 @pytest.mark.parametrize(
     "error",
     [
         DataError("a.jsonl:3: no role", allowed="user", remedy="Write one"),
         MissingExtraError("bitsandbytes", extra="quantised"),
+        AbortedError("round 3", "uploads", 3, "1 client", [f"c{n}" for n in range(12)]),
     ],
 )
 def test_an_error_survives_the_way_between_processes(error):

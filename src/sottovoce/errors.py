@@ -8,12 +8,14 @@
     │   └── MissingExtraError          an optional dependency that is not installed
     ├── RefusedError               3   a site policy or a privacy budget says no
     └── VerificationError          4   a sum, hash, ledger or audit is not what it claims to be
+        └── AbortedError               a secure sum that too few are left for; nothing was released
 
 Every error says what was seen, what is allowed and how to mend it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -87,3 +89,37 @@ class VerificationError(SottovoceError):
     """A sum, a hash, a ledger or an audit is not what it claims to be; nothing was released."""
 
     exit_code: ClassVar[int] = 4
+
+
+class AbortedError(VerificationError):
+    """A secure sum stops because too few are left. Nothing was released.
+
+    Args:
+        title: which sum.
+        stage: at what it stops.
+        round: the number of its round.
+        reason: what there is too little of.
+        missing: who did not deliver, in order.
+
+    >>> stopped = AbortedError("round 3", "uploads", 3, "1 client, and 2 are needed", ("ben",))
+    >>> stopped.stage, stopped.missing, str(stopped)[:66]
+    ('uploads', ('ben',), 'round 3 stops at uploads with 1 client, and 2 are needed; missing:')
+    """
+
+    shown: ClassVar[int] = 10
+
+    def __init__(
+        self, title: str, stage: str, round: int, reason: str, missing: Sequence[str]
+    ) -> None:
+        self.title, self.stage, self.round = title, stage, round
+        self.reason, self.missing = reason, tuple(missing)
+        names = ", ".join(map(repr, self.missing[: self.shown]))
+        more = len(self.missing) - self.shown
+        others = f" and {more} more" if more > 0 else ""
+        super().__init__(
+            f"{title} stops at {stage} with {reason}; missing: {names}{others}",
+            remedy="Nothing was released; begin the round again with who is there",
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.title, self.stage, self.round, self.reason, self.missing)

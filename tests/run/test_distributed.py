@@ -18,7 +18,7 @@ from test_spending import at, build_world, charged, charges_of, payloads
 
 from sottovoce.codec.coding import quantise
 from sottovoce.codec.settings import SecureSettings
-from sottovoce.errors import ConfigError, RefusedError, VerificationError
+from sottovoce.errors import AbortedError, ConfigError, RefusedError, VerificationError
 from sottovoce.privacy import accounting
 from sottovoce.privacy.guard import SharedGuard
 from sottovoce.privacy.shares import Shares
@@ -185,7 +185,7 @@ def test_a_sum_of_fewer_than_carry_the_noise_is_not_told(world: Prepared, tmp_pa
     how = Summing(SecureSettings(), None, 1, Layout({"x": (64,)}), coding, 1, 6, noise)
     updates = [Update({"x": np.ones(64, np.float32)}, f"{k}", 0, 1, 0, None) for k in range(5)]
     updates = [replace(update, weight=1) for update in updates]
-    with pytest.raises(VerificationError, match="6 or more"):
+    with pytest.raises(AbortedError, match="5 clients, and 6 are needed"):
         sum_of(updates, (), how, round_index=0, model_sha256=bytes(32))
 
 

@@ -17,7 +17,7 @@ from test_spending import build_world, payloads
 
 from sottovoce import aggregate
 from sottovoce.codec.settings import SecureSettings
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import AbortedError, ConfigError
 from sottovoce.rng import seeded_source
 from sottovoce.run import groups, play, secure
 from sottovoce.run.groups import group_count, groups_of, largest_group
@@ -147,8 +147,10 @@ def test_a_group_of_which_too_few_are_left_is_left_out(world: Prepared, tmp_path
 def test_too_few_groups_release_nothing(world: Prepared, tmp_path: Path) -> None:
     changes = {"federation": {"failures": 0.5, "rounds": 1, "minimum_clients": 3}, "seed": 3}
     settings = SECAGG | {"group_size": 2, "robust": "trimmed_mean", "faulty": 2}
-    with pytest.raises(VerificationError, match=r"groups are left in round 0.*5 or more"):
+    with pytest.raises(AbortedError, match=r"groups, and 5 are needed by trimmed_mean") as caught:
         federated(world, tmp_path / "run", settings, **changes)
+    assert (caught.value.stage, caught.value.round) == ("the sums", 0)
+    assert set(caught.value.missing) < set(NAMES)
     assert payloads(tmp_path / "run", "round") == []
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sottovoce import aggregate
 from sottovoce.codec.graph import shuffled
 from sottovoce.codec.settings import SecureSettings
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import AbortedError, ConfigError
 from sottovoce.rng import Source, seeded_source
 from sottovoce.run.secure import Summed, Summing, least_survivors, sum_of
 from sottovoce.update import Tensors, Update, flatten, unflatten
@@ -90,7 +90,8 @@ def sum_in_groups(
     A group of which too few are left is left out.
 
     Raises:
-        VerificationError: too few groups are left for the rule, or as ``sum_of``.
+        AbortedError: too few groups are left for the rule.
+        VerificationError: as ``sum_of``.
     """
     secure = how.secure
     if secure.group_size is None:
@@ -113,9 +114,12 @@ def sum_in_groups(
             )
         )
     if len(found) < least_groups(secure):
-        raise VerificationError(
-            f"{len(found)} groups are left in round {round_index}",
-            allowed=f"{least_groups(secure)} or more for {secure.robust}",
+        raise AbortedError(
+            f"round {round_index}",
+            "the sums",
+            round_index,
+            f"{len(found)} groups, and {least_groups(secure)} are needed by {secure.robust}",
+            sorted(absent),
         )
     return Summed(
         _joined([one.mean for one in found], how),

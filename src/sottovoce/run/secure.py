@@ -26,7 +26,7 @@ from sottovoce.codec.oneshot.terms import TRUST
 from sottovoce.codec.roster import FEWEST_MEMBERS
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.codec.wire import pack, unpack
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import AbortedError, ConfigError, VerificationError
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source, seeded_source
 from sottovoce.run import by_helpers, by_secagg
@@ -239,14 +239,22 @@ def sum_of(
 
     Raises:
         VerificationError: an update does not fit the layout, is not finite or weighs more than
-            ``heaviest``; fewer clients are left than the sum needs; or the sum does not verify.
-            Nothing is released.
+            ``heaviest``; or the sum does not verify. Nothing is released.
+        AbortedError: fewer clients are left than the sum needs.
     """
     present = {update.client: update for update in sorted(updates, key=lambda one: one.client)}
     if not present or len(present) < len(updates):
         raise VerificationError(
             f"{len(updates)} updates of {len(present)} clients in round {round_index}",
             allowed="one update of every client, and at least one",
+        )
+    if len(present) < how.least:
+        raise AbortedError(
+            f"round {round_index}",
+            "the sum",
+            round_index,
+            f"{len(present)} clients, and {how.least} are needed",
+            sorted(absent),
         )
     rotation = seeded_source(how.seed, "rotation", round_index).words(4).tobytes()
     vectors = {
@@ -256,12 +264,11 @@ def sum_of(
     cohort = tuple(sorted({*present, *absent}))
     total, received = _total(how, vectors, cohort, (round_index, model_sha256))
     decoded = open_sum(total, how.coding, rotation_seed=rotation, heaviest=how.heaviest)
-    if decoded.count != len(present) or decoded.count < how.least or not decoded.weight:
+    if decoded.count != len(present) or not decoded.weight:
         raise VerificationError(
             f"the sum of round {round_index} is of {decoded.count} clients that weigh "
             f"{decoded.weight}",
-            allowed=f"the {len(present)} that sent their vectors, {how.least} or more, with a "
-            "weight above 0",
+            allowed=f"the {len(present)} that sent their vectors, with a weight above 0",
         )
     inside = how.noise is not None and bool(how.noise.contributions)
     mean = decoded.vector * np.float32((1 if inside else how.heaviest) / decoded.weight)

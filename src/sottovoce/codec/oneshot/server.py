@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -39,11 +39,9 @@ from sottovoce.codec.oneshot.messages import (
     unpack_words,
 )
 from sottovoce.codec.oneshot.terms import Terms
-from sottovoce.errors import VerificationError
+from sottovoce.errors import AbortedError, VerificationError
 
 Stage = Literal["uploads", "receipts", "votes", "sums", "the sum"]
-
-_NAMES_SHOWN: Final = 10
 
 
 class Server:
@@ -355,10 +353,5 @@ class Server:
     def _twice(self, helper: str) -> VerificationError:
         return VerificationError(f"helper {helper!r} sends {self._stage} twice, and not the same")
 
-    def _stopped(self, seen: str, missing: Sequence[str]) -> VerificationError:
-        names = ", ".join(map(repr, missing[:_NAMES_SHOWN]))
-        more = f" and {len(missing) - _NAMES_SHOWN} more" if len(missing) > _NAMES_SHOWN else ""
-        return VerificationError(
-            f"{self.terms.title} stops at {self._stage} with {seen}; missing: {names}{more}",
-            remedy="Nothing was released; begin the round again with who is there",
-        )
+    def _stopped(self, reason: str, missing: Sequence[str]) -> AbortedError:
+        return AbortedError(self.terms.title, self._stage, self.terms.round, reason, missing)

@@ -40,7 +40,7 @@ from sottovoce.codec.secagg.messages import (
     unpack_words,
 )
 from sottovoce.codec.secagg.terms import Terms
-from sottovoce.errors import VerificationError
+from sottovoce.errors import AbortedError, VerificationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 Stage = Literal["advertisements", "shares", "uploads", "acknowledgements", "unmasking", "the sum"]
 
 _KEYS_AT_ONCE: Final = 512
-_NAMES_SHOWN: Final = 10
 
 
 class Server:
@@ -68,8 +67,9 @@ class Server:
 
     Raises:
         VerificationError: from every method: a message of the wrong stage, of a client that is not
-            expected, without its signature, or a second one that differs from the first; too few
-            clients at the end of a stage, naming the stage, the round and who was missing.
+            expected, without its signature, or a second one that differs from the first.
+        AbortedError: from every ``close_`` method and ``recover``: too few clients at the end of a
+            stage; it holds the stage, the round and who was missing.
     """
 
     def __init__(self, terms: Terms, model_sha256: bytes) -> None:
@@ -437,10 +437,5 @@ class Server:
         self._stage, self._expected, self._seen = following, frozenset(heard), {}
         return tuple(sorted(heard))
 
-    def _stopped(self, seen: str, missing: Sequence[str]) -> VerificationError:
-        names = ", ".join(map(repr, missing[:_NAMES_SHOWN]))
-        more = f" and {len(missing) - _NAMES_SHOWN} more" if len(missing) > _NAMES_SHOWN else ""
-        return VerificationError(
-            f"{self.terms.title} stops at {self._stage} with {seen}; missing: {names}{more}",
-            remedy="Nothing was released; begin the round again with the clients that are there",
-        )
+    def _stopped(self, reason: str, missing: Sequence[str]) -> AbortedError:
+        return AbortedError(self.terms.title, self._stage, self.terms.round, reason, missing)
