@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -106,7 +107,8 @@ def _curve(name: str, epsilons: Sequence[float], changes: Sequence[str]) -> dict
         )
         rows.append(_row(_prepare([*DATA[name], *changes, *wanted]), epsilon, others))
         print(f"{name}: {rows[-1]}", file=sys.stderr, flush=True)
-    return {**others, "rows": rows}
+    # From most privacy to none, however they were asked for.
+    return {**others, "rows": sorted(rows, key=lambda row: row["epsilon"] or math.inf)}
 
 
 def _with_fewer(clients: int, changes: Sequence[str]) -> dict[str, Any]:

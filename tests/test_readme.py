@@ -136,10 +136,10 @@ def test_every_pitfall_names_a_test_that_exists() -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_table_of_rules_is_what_the_benchmark_measured(name: str) -> None:
-    script = ROOT / "benchmarks" / "lora_rules.py"
+@pytest.mark.parametrize("script", ["lora_rules", "privacy_utility"])
+def test_a_table_is_what_the_benchmark_measured(name: str, script: str) -> None:
+    place = f"benchmarks/{script}.py"
     done = subprocess.run(
-        [sys.executable, script, "--table"], capture_output=True, text=True, check=True
+        [sys.executable, ROOT / place, "--table"], capture_output=True, text=True, check=True
     )
-    made = "<!-- made by benchmarks/lora_rules.py --table -->\n" + done.stdout + "<!-- end -->"
-    assert made in read(name)
+    assert f"<!-- made by {place} --table -->\n{done.stdout}<!-- end -->" in read(name)

@@ -131,6 +131,25 @@ def test_several_units_that_move_together_cost_their_number_squared(mechanism: M
     assert found > 2.5 * accounting.epsilon(alone, 1e-5).epsilon
 
 
+def test_the_cover_covers_each_to_the_last_bit() -> None:
+    """Growth times scale over scale is often a bit below the growth, which would not cover."""
+    draw = np.random.default_rng(0)
+    rounded_down = 0
+    for _ in range(300):
+        found = [
+            Lattice(int(size), float(scale), float(scale * growth))
+            for size, scale, growth in zip(
+                draw.integers(1, 99, 3), draw.uniform(1, 9, 3), draw.uniform(1, 2, 3), strict=True
+            )
+        ]
+        cover = worst(found)
+        assert all(cover.covers(one) for one in found)
+        growth = max(one.l2 / one.scale for one in found)
+        rounded_down += growth * cover.scale / cover.scale < growth
+        assert cover.l2 <= growth * cover.scale * (1 + 2.0**-50)
+    assert rounded_down > 10
+
+
 def test_the_sum_norm_of_integers_is_at_most_their_squares() -> None:
     assert Lattice(10_000, 1.0, 3.0).l1 == 9.0
     assert Lattice(4, 1.0, 3.0).l1 == 6.0

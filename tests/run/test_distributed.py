@@ -175,6 +175,35 @@ def test_a_decoded_sum_has_the_noise_of_the_shares_in_it(
     assert not fits(1.1 * expected)
 
 
+def test_a_crowd_has_room_for_the_largest_clients_and_rounds_the_corrupt_ones_up(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """A sum has room for the units of any three clients, so for those of the three largest."""
+    three = {"clients_per_round": 3}
+    config = shared(world, tmp_path, "owner", federation=three).config
+    crowd = crowd_of(config, [2, 30, 4, 25, 3])
+    # All three must deliver, as two neighbours bring a secret back, and 0.15 corrupt ones are one.
+    assert crowd == Crowd(clients=3, least=3, honest=2, units=59, rounds=2)
+    more = shared(world, tmp_path, federation={"minimum_clients": 5}).config
+    assert crowd_of(more, [0] * 5) == Crowd(clients=5, least=5, honest=4, units=0, rounds=2)
+    # Fewer than the masks need by themselves are not enough, whatever was asked for.
+    fewer = shared(world, tmp_path, federation={"minimum_clients": 2}).config
+    assert crowd_of(fewer, [0] * 5).least == 4
+
+
+def test_a_sum_has_room_for_all_people_in_a_single_entry(world: Prepared, tmp_path: Path) -> None:
+    config = shared(world, tmp_path, "owner", secure=SECAGG | {"bits": 20}).config
+    crowd = _crowd(5, 4, 0.05, units=1000)
+    coding = coding_of(config, crowd, 40, 0.1)
+    assert coding is not None
+    assert coding.clients == 1000
+    assert coding.clip_norm * coding.scale * 1000 < 2.0**19
+    # A whole client's update is one contribution, however many people are behind it.
+    one = coding_of(shared(world, tmp_path, secure=SECAGG | {"bits": 20}).config, crowd, 40, 0.1)
+    assert one is not None
+    assert one.clients == 5
+
+
 def test_a_sum_of_fewer_than_carry_the_noise_is_not_told(world: Prepared, tmp_path: Path) -> None:
     config = shared(world, tmp_path).config
     crowd = _crowd(8, 6, 0.05)
@@ -211,11 +240,14 @@ def test_the_plan_and_the_sums_agree_on_the_noise(
     world: Prepared, tmp_path: Path, unit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shared(world, tmp_path / "run", unit, federation={"minimum_clients": 5})
+    people = run.plans.units
     seen: list[Noise] = []
     real = sums.sum_of
 
     def listen(updates: Any, absent: Any, how: Summing, **named: Any) -> Any:
         assert how.noise is not None
+        # A weight above one would divide the update and not the noise.
+        assert how.heaviest == (1 if unit == "client" else max(map(len, people.values()), default=0))
         seen.append(how.noise)
         return real(updates, absent, how, **named)
 
@@ -508,4 +540,23 @@ def test_a_size_that_no_plan_accounted_for_is_not_sent(world: Prepared, tmp_path
     plans = replace(run.plans, plans=dict.fromkeys(NAMES, wrong))
     with pytest.raises(VerificationError, match="accounted for"):
         federate(replace(run, plans=plans))
+    assert payloads(tmp_path / "run", "round") == []
+
+
+@pytest.mark.parametrize("unit", ["client", "owner"])
+def test_gradients_written_on_another_scale_than_the_sum_is_read_on_are_not_sent(
+    world: Prepared, tmp_path: Path, unit: str
+) -> None:
+    """A coarser lattice covers a finer one; a client's update is written anew, people's are not."""
+    run = shared(world, tmp_path / "run", unit)
+    plan = next(iter(run.plans.plans.values()))
+    assert plan.shares is not None
+    coarser = replace(plan.shares.lattice, scale=plan.shares.lattice.scale / 2)
+    other = replace(plan, shares=replace(plan.shares, lattice=coarser))
+    run = replace(run, plans=replace(run.plans, plans=dict.fromkeys(NAMES, other)))
+    if unit == "client":
+        federate(run)
+        return
+    with pytest.raises(VerificationError, match="gradients were written"):
+        federate(run)
     assert payloads(tmp_path / "run", "round") == []

@@ -19,7 +19,7 @@ from sottovoce import aggregate
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.errors import AbortedError, ConfigError
 from sottovoce.rng import seeded_source
-from sottovoce.run import groups, play, secure
+from sottovoce.run import groups, play, secure, sums
 from sottovoce.run.groups import group_count, groups_of, largest_group
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Prepared
@@ -182,6 +182,14 @@ def test_a_rule_over_too_few_groups_is_refused_before_the_run(
     with pytest.raises(ConfigError, match=r"10 clients make 3 groups.*needs 5"):
         federated(world, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_how_many_must_deliver_is_said_of_a_group_and_not_of_the_round(
+    world: Prepared, tmp_path: Path
+) -> None:
+    run = within(world, tmp_path, SECAGG | MEDIAN, federation={"minimum_clients": 8})
+    facts = sums.told(run)
+    assert (facts["clients"], facts["least"]) == (2, 2)
 
 
 def test_a_run_says_that_groups_are_seen() -> None:

@@ -195,6 +195,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "few bits under masks": (SECAGG | {"compress": 4}, {}, "one scale for all"),
     "other bits": ({"compress": 5}, {}, "compress"),
     "parts without words": ({"keep": 0.5}, {}, "secure.keep has a meaning only beside"),
+    "its own largest entries": (
+        SECAGG | {"keep": 0.5, "parts": "top_k"},
+        {},
+        "would learn which entries every client chose",
+    ),
     "no part": (PLAIN | {"keep": 0.0}, {}, "keep"),
     "parts of control variates": (
         PLAIN | {"keep": 0.5},

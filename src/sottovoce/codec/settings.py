@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from sottovoce.codec.coding import default_bits
+from sottovoce.codec.sparse import REFUSAL_TOP_K
 
 
 class SecureSettings(BaseModel, frozen=True, extra="forbid"):
@@ -30,6 +31,8 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
             trusted with each update.
         keep: the share of the entries that travel in a round, the same ones for all clients and
             others in the next round; what a client did not send it adds to its next update.
+        parts: how the entries of ``keep`` are chosen. One random part for all is what there is;
+            ``"top_k"`` can be asked for so that the error can say why not.
         group_size: the fewest clients of a sum; a round has as many sums as that leaves room for,
             and ``robust`` joins their means. None is one sum of all.
         robust: ``"median"``, ``"trimmed_mean"``, ``"geometric_median"`` or ``"krum"`` over the
@@ -52,6 +55,7 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
     bits: int | None = Field(None, ge=8, le=32)
     compress: Literal[8, 4] | None = None
     keep: float = Field(1.0, gt=0, le=1)
+    parts: Literal["random", "top_k"] = "random"
     group_size: int | None = Field(None, ge=1)
     robust: Literal["median", "trimmed_mean", "geometric_median", "krum"] | None = None
     faulty: int = Field(1, ge=1)
@@ -69,6 +73,8 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
                 f'secure.post_quantum is about the keys of "secagg", and secure.aggregation is '
                 f'"{self.aggregation}"; remove it'
             )
+        if self.parts == "top_k":
+            raise ValueError(f'secure.parts is "top_k": {REFUSAL_TOP_K}; remove it')
         if (self.group_size is None) != (self.robust is None):
             raise ValueError(
                 f"secure.group_size is {self.group_size} and secure.robust is {self.robust}: groups "
