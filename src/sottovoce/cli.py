@@ -160,7 +160,10 @@ def run(
         typer.echo(f"{told}; that is private to who holds the text", err=True)
     if done.outcome.clipped:
         told = f"{done.outcome.clipped} updates were longer than their clip norm and were shortened"
-        typer.echo(f"{told}; raise it unless that is meant", err=True)
+        hint = "raise it unless that is meant"
+        if settings.privacy.unit != "none":
+            hint = "that is private to who holds the text"
+        typer.echo(f"{told}; {hint}", err=True)
     if json:
         typer.echo(to_json(facts))
         return

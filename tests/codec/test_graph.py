@@ -338,7 +338,7 @@ SHARES = st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.2, 1 / 3])
 
 
 @given(st.integers(2, 70), SHARES, SHARES, st.sampled_from(SERVERS))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_fewer_neighbours_and_no_lower_threshold_would_do(cohort, corrupt, dropped, server):
     bad, gone = (min(ceil(cohort * Fraction(repr(s))), cohort - 1) for s in (corrupt, dropped))
     pairs = (

@@ -29,6 +29,7 @@ from sottovoce.codec.oneshot import messages as oneshot  # noqa: E402
 from sottovoce.codec.secagg import messages as secagg  # noqa: E402
 from sottovoce.codec.secagg import states  # noqa: E402
 from sottovoce.codec.secagg.terms import hashed_for  # noqa: E402
+from sottovoce.codec.words import unpack_words  # noqa: E402
 from sottovoce.errors import VerificationError  # noqa: E402
 from sottovoce.rng import seeded_source  # noqa: E402
 from sottovoce.run import folder as folders  # noqa: E402
@@ -175,7 +176,7 @@ def secagg_target(post_quantum: bool = False) -> Target:
             return False
         same(secagg.write(message, play.terms), data)
         if isinstance(message, secagg.Upload):
-            return unpacked(secagg.unpack_words(message.words, play.terms))
+            return unpacked(unpack_words(message.words, play.terms))
         return True
 
     return Target([secagg.write(message, play.terms) for message in every], check)
@@ -231,7 +232,7 @@ def oneshot_target() -> Target:
             return False
         same(oneshot.write(message, play.terms), data)
         if isinstance(message, oneshot.Upload | oneshot.PartialSum) and len(message.words):
-            return unpacked(oneshot.unpack_words(message.words, play.terms))
+            return unpacked(unpack_words(message.words, play.terms))
         return True
 
     return Target([oneshot.write(message, play.terms) for message in every], check)

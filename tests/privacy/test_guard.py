@@ -51,7 +51,7 @@ class Totals:
 ENTRIES = st.one_of(st.floats(-100, 100, width=32), st.sampled_from([math.nan, math.inf, 3e38]))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(3)), elements=ENTRIES),
     st.data(),

@@ -112,12 +112,12 @@ def released_before_noise(
 
 def covered(moved: NDArray[np.int64], plan: PrivacyPlan, clip_norm: float) -> bool:
     """Whether the noise is at least z times what the sum moved by; exact but for a hair."""
-    square = sum(int(entry) ** 2 for entry in moved)
+    square = sum(entry**2 for entry in moved.tolist())
     allowed = Fraction(grid(plan, clip_norm).noise_std) / Fraction(plan.noise_multiplier)
     return square <= allowed**2 * (1 + Fraction(1, 10**12))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(rounds(), CLIP_NORMS, st.data())
 def test_one_unit_moves_the_release_by_its_own_integers_and_no_more_than_is_covered(
     drawn: tuple[PrivacyPlan, Rows, NDArray[np.float64]], moved_norm: float, data: st.DataObject
@@ -154,13 +154,13 @@ def test_the_worst_unit_is_covered_and_not_by_much(
     row *= np.float32(0.3 * (1 - 1e-6) / np.linalg.norm(row.astype(np.float64)))
     moved = released_before_noise(plan, 0.3, row, np.array([99.0]))
     assert covered(moved, plan, 0.3)
-    norm = math.sqrt(sum(int(entry) ** 2 for entry in moved))
+    norm = math.sqrt(sum(entry**2 for entry in moved.tolist()))
     assert grid(plan, 0.3).noise_std / norm == pytest.approx(plan.noise_multiplier, rel=1e-4)
     assert bool(moved[-2]) == adaptive
     assert bool(moved[-1]) == (loss is not None)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rounds(), st.data())
 def test_order_and_splitting_change_no_bit_of_the_release(
     drawn: tuple[PrivacyPlan, Rows, NDArray[np.float64]], data: st.DataObject
@@ -179,7 +179,7 @@ def test_order_and_splitting_change_no_bit_of_the_release(
     assert one.zeroed == other.zeroed == int((~np.isfinite(rows)).any(1).sum())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rounds())
 def test_a_client_that_bounds_alone_sends_what_the_sum_of_many_adds(
     drawn: tuple[PrivacyPlan, Rows, NDArray[np.float64]],
@@ -258,8 +258,17 @@ def test_the_share_within_the_norm_moves_it_as_the_paper_says() -> None:
     assert without_noise(fixed, np.ones((3, 1), np.float32)).clip_norm == 2.0
 
 
-@pytest.mark.parametrize("quantile", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("initial", [1e-3, 50.0])
+@pytest.mark.parametrize(
+    ("quantile", "initial"),
+    [
+        (0.2, 50.0),
+        (0.9, 1e-3),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in [(0.2, 1e-3), (0.5, 1e-3), (0.5, 50.0), (0.9, 50.0)]
+        ),
+    ],
+)
 def test_the_norm_converges_to_the_true_quantile(quantile: float, initial: float) -> None:
     adaptive = AdaptiveClip(
         initial=initial, quantile=quantile, learning_rate=0.2, count_noise_std=5.0
@@ -417,7 +426,7 @@ def test_the_target_is_kept_and_nearly_used_up(
 
 
 def test_epsilon_is_that_of_the_accountant_and_never_below() -> None:
-    for z, q, count in ((0.8, 0.01, 100), (2.0, 1.0, 20)):
+    for z, q, count in ((2.0, 0.01, 100), (2.0, 1.0, 20)):
         plan = plan_of(
             units=1000, expected_units=1000 * q, noise_multiplier=z, releases=count, delta=1e-5
         )

@@ -42,7 +42,7 @@ def test_draws_follow_scipys_masses_and_no_other_width(std: float) -> None:
 
 @pytest.mark.parametrize("std", [2.0**30, 2.0**42])
 def test_wide_draws_follow_the_normal_distribution(std: float) -> None:
-    drawn = skellam.sample(std**2, 200_000, seeded_source(22, "wide")) / std
+    drawn = skellam.sample(std**2, 60_000, seeded_source(22, "wide")) / std
     assert stats.kstest(drawn, "norm").pvalue > 1e-3
     assert stats.kstest(drawn / 0.9, "norm").pvalue < 1e-9
     assert stats.kstest(drawn / 1.1, "norm").pvalue < 1e-9
@@ -97,7 +97,10 @@ def test_far_out_neighbouring_masses_obey_the_recurrence_of_bessel_functions() -
             assert abs((below - above) / wanted - 1) < Fraction(1, 2**150)
 
 
-@pytest.mark.parametrize("variance", [2.0**-10, 0.09, 1.0, 25.0, 1600.0])
+@pytest.mark.parametrize(
+    "variance",
+    [2.0**-10, 0.09, 1.0, 25.0, pytest.param(1600.0, marks=pytest.mark.slow)],
+)
 def test_the_reach_leaves_out_a_mass_below_two_to_the_minus_100(variance: float) -> None:
     context = mpmath.MPContext()
     context.prec = 400

@@ -21,9 +21,10 @@ from sottovoce.codec.settings import SecureSettings
 from sottovoce.errors import AbortedError, ConfigError, RefusedError, VerificationError
 from sottovoce.privacy import accounting
 from sottovoce.privacy.guard import SharedGuard
+from sottovoce.privacy.settings import AdaptiveClip
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import seeded_source
-from sottovoce.run import play, sums
+from sottovoce.run import local, play, secure, sums
 from sottovoce.run.budget import Row, shares_row
 from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of, shares_of
 from sottovoce.run.local import Outcome, federate
@@ -86,7 +87,8 @@ def test_masks_helpers_and_encryption_give_the_same_bits(
             tmp_path / kind,
             unit,
             mechanism=mechanism,
-            secure={"aggregation": kind},
+            # With nobody corrupt encryption bears as much as masks do.
+            secure={"aggregation": kind, "corrupt": 0.0},
             federation={"minimum_clients": 4},
         ).adapter_sha256
         for kind in kinds
@@ -136,7 +138,8 @@ def test_the_mean_gradient_of_all_people_is_what_moves_the_model(
 
 
 def _crowd(clients: int, least: int, corrupt: float, units: int = 0) -> Crowd:
-    return Crowd(clients, least, least - math.ceil(corrupt * clients), units, 10)
+    wrong = math.ceil(corrupt * clients)
+    return Crowd(clients, least, wrong, least - wrong, units, 10)
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -175,6 +178,21 @@ def test_a_decoded_sum_has_the_noise_of_the_shares_in_it(
     assert not fits(1.1 * expected)
 
 
+def test_a_sum_without_one_that_delivered_is_not_told(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shared(world, tmp_path / "run")
+    real = secure._total
+
+    def forget(how: Any, vectors: Any, *where: Any) -> Any:
+        return real(how, {name: vectors[name] for name in NAMES[1:]}, *where)
+
+    monkeypatch.setattr(secure, "_total", forget)
+    with pytest.raises(VerificationError, match="of 4 clients"):
+        federate(run)
+    assert payloads(tmp_path / "run", "round") == []
+
+
 def test_a_crowd_has_room_for_the_largest_clients_and_rounds_the_corrupt_ones_up(
     world: Prepared, tmp_path: Path
 ) -> None:
@@ -183,9 +201,11 @@ def test_a_crowd_has_room_for_the_largest_clients_and_rounds_the_corrupt_ones_up
     config = shared(world, tmp_path, "owner", federation=three).config
     crowd = crowd_of(config, [2, 30, 4, 25, 3])
     # All three must deliver, as two neighbours bring a secret back, and 0.15 corrupt ones are one.
-    assert crowd == Crowd(clients=3, least=3, honest=2, units=59, rounds=2)
+    assert crowd == Crowd(clients=3, least=3, corrupt=1, honest=2, units=59, rounds=2)
     more = shared(world, tmp_path, federation={"minimum_clients": 5}).config
-    assert crowd_of(more, [0] * 5) == Crowd(clients=5, least=5, honest=4, units=0, rounds=2)
+    assert crowd_of(more, [0] * 5) == Crowd(
+        clients=5, least=5, corrupt=1, honest=4, units=0, rounds=2
+    )
     # Fewer than the masks need by themselves are not enough, whatever was asked for.
     fewer = shared(world, tmp_path, federation={"minimum_clients": 2}).config
     assert crowd_of(fewer, [0] * 5).least == 4
@@ -247,7 +267,9 @@ def test_the_plan_and_the_sums_agree_on_the_noise(
     def listen(updates: Any, absent: Any, how: Summing, **named: Any) -> Any:
         assert how.noise is not None
         # A weight above one would divide the update and not the noise.
-        assert how.heaviest == (1 if unit == "client" else max(map(len, people.values()), default=0))
+        assert how.heaviest == (
+            1 if unit == "client" else max(map(len, people.values()), default=0)
+        )
         seen.append(how.noise)
         return real(updates, absent, how, **named)
 
@@ -266,6 +288,24 @@ def test_no_noise_is_drawn_twice(world: Prepared, tmp_path: Path) -> None:
     run = shared(world, tmp_path / "run")
     sources = [run.plans.source(0, "share", name, place) for name in NAMES for place in (0, 1)]
     assert len({source.words(4).tobytes() for source in sources}) == len(sources)
+
+
+def test_the_noise_of_tests_differs_between_clients_and_rounds(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeded noise that came again would cancel in the difference of two rounds."""
+    run = shared(world, tmp_path / "run", generator="seeded_for_tests")
+    drawn: list[bytes] = []
+    real = Shares.draw
+
+    def listen(own: Shares, source: Any) -> Any:
+        share = real(own, source)
+        drawn.append(share.tobytes())
+        return share
+
+    monkeypatch.setattr(Shares, "draw", listen)
+    federate(run)
+    assert len(set(drawn)) == len(drawn) == 2 * len(NAMES)
 
 
 # What one unit moves
@@ -310,6 +350,51 @@ def test_a_person_moves_the_integers_of_a_client_by_no_more_than_the_plan_says(
     moved = np.linalg.norm((totals[0] - totals[1]).astype(np.float64))
     assert moved <= plan.shares.lattice.l2
     assert np.abs(totals[0]).max(initial=0) <= people * _UNIT_CODING.limit
+
+
+def test_a_guard_that_shares_noise_moves_nothing_and_counts_what_was_not_finite() -> None:
+    import torch
+
+    rows = torch.ones(3, 40)
+    rows[1, 7] = math.nan
+    guard = SharedGuard(replace(_PLAN, size=40, units=3))
+    guard.add(rows[:2], np.zeros(2))
+    guard.add(rows[2:], np.zeros(1))
+    assert guard.zeroed == 1
+    assert guard.sample().tolist() == [0, 1, 2]
+    assert guard.release().tolist() == [0.0] * 40
+    # Two people within, each of the norm 0.5, and one who counts as zero.
+    assert _PLAN.shares is not None
+    length = float(np.linalg.norm(guard.total)) / _PLAN.shares.lattice.scale
+    assert length == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_guard_that_shares_noise_needs_shares_and_one_norm() -> None:
+    for wrong in ({"shares": None}, {"clip_norm": AdaptiveClip(initial=1.0)}):
+        with pytest.raises(ValueError, match="a fixed clip norm"):
+            SharedGuard(replace(_PLAN, size=40, **wrong))
+
+
+def test_a_run_rounds_again_until_the_norm_is_what_was_accounted_for(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shared(world, tmp_path / "run", federation={"rounds": 1})
+    plan = next(iter(run.plans.plans.values()))
+    assert plan.shares is not None
+    limits, norms = [], []
+    real = secure.quantise
+
+    def listen(*arguments: Any, **named: Any) -> Any:
+        found = real(*arguments, **named)
+        limits.append(named["norm_limit"])
+        norms.append(float(np.linalg.norm(found.steps.astype(np.float64))))
+        return found
+
+    monkeypatch.setattr(secure, "quantise", listen)
+    federate(run)
+    assert len(limits) == len(NAMES)
+    assert set(limits) == {plan.shares.lattice.l2}
+    assert max(norms) <= plan.shares.lattice.l2
 
 
 def _prepared_values() -> tuple[Any, Any, Any]:
@@ -373,6 +458,19 @@ def test_an_update_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
     assert (row["loss"], row["examples"], row["weights"]) == (None, [], [])
 
 
+def test_clients_whose_training_ended_early_deliver_zeros_and_stop_no_round(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """All five must deliver and none is finite: a round that stopped would tell of their text."""
+    wild = {"learning_rate": 1e38, "steps_per_round": 3}
+    five = {"rounds": 1, "minimum_clients": 5}
+    outcome = federate(shared(world, tmp_path / "run", train=wild, federation=five))
+    assert outcome.zeroed == 5
+    assert np.isfinite(outcome.weights).all()
+    (row,) = payloads(tmp_path / "run", "round")
+    assert (row["clients"], row["failed"]) == (list(NAMES), [])
+
+
 # What it costs, and what is said
 
 
@@ -424,6 +522,16 @@ def test_a_client_enforces_how_often_it_takes_part(world: Prepared, tmp_path: Pa
     rare = shared(world, tmp_path / "other", noise_multiplier=None, epsilon=3.0)
     plans = [next(iter(run.plans.plans.values())) for run in (often, rare)]
     assert plans[0].noise_multiplier == pytest.approx(plans[1].noise_multiplier, rel=1e-4)
+
+
+def test_a_client_stays_away_after_its_last_time_even_if_no_target_would_stop_it(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """With a noise multiplier nothing runs out, so the cap alone holds."""
+    run = shared(world, tmp_path / "run", max_participations=2, federation={"rounds": 3})
+    with pytest.raises(RefusedError, match="2 of 3 rounds"):
+        federate(run)
+    assert charged(tmp_path / "run") == 2 * len(NAMES)
 
 
 def test_more_rounds_of_a_client_are_one_release_each_however_many_steps(
@@ -560,3 +668,77 @@ def test_gradients_written_on_another_scale_than_the_sum_is_read_on_are_not_sent
     with pytest.raises(VerificationError, match="gradients were written"):
         federate(run)
     assert payloads(tmp_path / "run", "round") == []
+
+
+# Who is corrupt
+
+
+def test_one_corrupt_client_opens_any_ciphertext_so_each_bears_all_of_the_noise(
+    world: Prepared, tmp_path: Path
+) -> None:
+    run = shared(world, tmp_path, secure={"aggregation": "he"}, federation={"minimum_clients": 5})
+    plan = next(iter(run.plans.plans.values()))
+    assert plan.shares is not None
+    assert (plan.shares.certain, plan.shares.clients) == (1, 5)
+    nobody = shared(
+        world,
+        tmp_path,
+        secure={"aggregation": "he", "corrupt": 0.0},
+        federation={"minimum_clients": 5},
+    )
+    plan = next(iter(nobody.plans.plans.values()))
+    assert plan.shares is not None
+    assert plan.shares.certain == 5
+
+
+def test_more_corrupt_clients_than_the_masks_bear_are_refused(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """Five clients have four neighbours each, and the masks bear one that works with the server."""
+    secure = SECAGG | {"corrupt": 0.3}
+    with pytest.raises(ConfigError, match=r"0\.3 is 2 of 5 clients, and the masks bear 1"):
+        shared(world, tmp_path, secure=secure, federation={"minimum_clients": 5})
+    keeps_to_it = secure | {"server": "semi-honest"}
+    run = shared(world, tmp_path, secure=keeps_to_it, federation={"minimum_clients": 5})
+    said = " ".join(claim(run.plans))
+    assert (
+        "together with up to 2 of the clients of a round, as long as the secure sum holds" in said
+    )
+
+
+def test_a_round_that_never_ended_counts_as_a_participation(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shared(world, tmp_path / "run", max_participations=2, federation={"rounds": 4})
+    real = local._bytes_up
+
+    def die(played: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_bytes_up", die)
+        with pytest.raises(Killed):
+            federate(run)
+    assert real is local._bytes_up
+    with pytest.raises(RefusedError, match="max_participations = 2 covers no more"):
+        federate(run, resume=True)
+    assert charged(tmp_path / "run") == 2 * len(NAMES)
+    assert len(payloads(tmp_path / "run", "round")) == 1
+
+
+def test_no_figure_of_a_clients_text_leaves_it(world: Prepared, tmp_path: Path) -> None:
+    outcome = federate(shared(world, tmp_path / "run"))
+    assert outcome.tokens == 0
+
+
+def test_a_loss_that_is_not_finite_stops_nobody(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = play._finish
+
+    def spoil(*arguments: Any) -> Any:
+        update, state = real(*arguments)
+        return replace(update, loss=float("inf")), state
+
+    monkeypatch.setattr(play, "_finish", spoil)
+    assert federate(shared(world, tmp_path / "run")).rounds == 2

@@ -16,13 +16,17 @@ from test_secure import PLAIN, SECAGG, federated, within
 from test_spending import build_world, payloads
 
 from sottovoce import aggregate
+from sottovoce.codec.coding import Coding
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.errors import AbortedError, ConfigError
 from sottovoce.rng import seeded_source
 from sottovoce.run import groups, play, secure, sums
+from sottovoce.run.circle import Circle
 from sottovoce.run.groups import group_count, groups_of, largest_group
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Prepared
+from sottovoce.run.secure import Summing
+from sottovoce.update import Layout, Update
 
 NAMES = tuple(f"client {place:02d}" for place in range(10))
 MEDIAN = {"group_size": 2, "robust": "median"}
@@ -184,12 +188,66 @@ def test_a_rule_over_too_few_groups_is_refused_before_the_run(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_smaller_group_needs_fewer_than_the_largest(world: Prepared, tmp_path: Path) -> None:
+    """Ten clients make groups of 4, 3 and 3, of which masks need 4, 3 and 3."""
+    settings = SECAGG | {"group_size": 3, "robust": "median"}
+    federated(world, tmp_path / "run", settings, federation={"rounds": 1})
+    (row,) = payloads(tmp_path / "run", "round")
+    assert row["clients"] == list(NAMES)
+
+
+def test_one_group_less_than_the_rule_needs_releases_nothing() -> None:
+    settings = SecureSettings(clip_norm=1.0, group_size=2, robust="median")
+    how = _summing(settings, None)
+    names = NAMES[:6]
+    dealt = groups_of(names, 2, groups._dealer(how, 0))
+    for missing, enough in ((dealt[0][:1], True), (dealt[0], False)):
+        sent = [_one(name) for name in names if name not in missing]
+        rest: dict[str, Any] = {"round_index": 0, "model_sha256": bytes(32)}
+        if enough:
+            assert len(groups.sum_in_groups(sent, missing, how, **rest).clients) == 5
+            continue
+        with pytest.raises(AbortedError, match="2 groups, and 3 are needed by median"):
+            groups.sum_in_groups(sent, missing, how, **rest)
+
+
+def test_groups_are_dealt_anew_in_every_round_from_what_all_clients_threw(
+    world: Prepared, tmp_path: Path
+) -> None:
+    runs = [within(world, tmp_path, SECAGG | MEDIAN) for _ in range(2)]
+    found = [_summing(run.config.secure, run.circle) for run in runs]
+    deals = [
+        groups_of(NAMES, 2, groups._dealer(how, round_index))
+        for how in (*found, _summing(runs[0].config.secure, None))
+        for round_index in range(3)
+    ]
+    assert len(set(deals)) == len(deals)
+    assert deals[0] == groups_of(NAMES, 2, groups._dealer(found[0], 0))
+
+
+def _summing(settings: SecureSettings, circle: Circle | None) -> Summing:
+    layout = Layout({"x": (8,)})
+    return Summing(settings, circle, 3, layout, Coding(8, 1.0, 4, 16), 1, 1)
+
+
+def _one(name: str) -> Update:
+    return Update({"x": np.full(8, 0.1, np.float32)}, name, 1, 1, 1, None, weight=1)
+
+
 def test_how_many_must_deliver_is_said_of_a_group_and_not_of_the_round(
     world: Prepared, tmp_path: Path
 ) -> None:
     run = within(world, tmp_path, SECAGG | MEDIAN, federation={"minimum_clients": 8})
     facts = sums.told(run)
     assert (facts["clients"], facts["least"]) == (2, 2)
+
+
+def test_what_is_said_holds_for_the_smallest_group(world: Prepared, tmp_path: Path) -> None:
+    """Ten by three are groups of three, three and four, and three clients bear one neighbour less."""
+    settings = SECAGG | {"group_size": 3, "robust": "median"}
+    told = sums.told(within(world, tmp_path, settings))
+    assert (told["clients"], told["least"]) == (3, 3)
+    assert secure.facts(**told)["colluding"] == 1
 
 
 def test_a_run_says_that_groups_are_seen() -> None:

@@ -180,7 +180,7 @@ def moments(done: list[str], fault: str) -> list[int]:
     return [stop for stop, line in enumerate(done, 1) if kinds is None or line.split()[0] in kinds]
 
 
-STRIDES = {"kill": 7, "power": 3, "half": 6, "full": 6, "fsync": 5, "read-only": 15}
+STRIDES = {"kill": 7, "power": 5, "half": 6, "full": 6, "fsync": 5, "read-only": 15}
 
 
 def sweep(root: Path, fault: str, stride: int, patch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,27 @@ def test_what_is_not_finite_is_refused_or_counts_as_zero(
         assert federate(run).zeroed <= 1
 
 
+def test_a_part_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = play._finish
+
+    def spoil(*arguments: Any) -> Any:
+        one, state = real(*arguments)
+        if one.client == NAMES[2]:
+            tensors = {name: np.full_like(value, np.inf) for name, value in one.tensors.items()}
+            one = sending.replace(one, tensors=tensors)
+        return one, state
+
+    monkeypatch.setattr(play, "_finish", spoil)
+    shares = {"unit": "client", "trust": "none", "mechanism": "skellam"}
+    settings = {"aggregation": "secagg", "keep": 0.3}
+    outcome = federated(world, tmp_path / "run", settings, **shares)
+    assert outcome.zeroed == 2
+    assert np.isfinite(outcome.weights).all()
+    assert [row["clients"] for row in payloads(tmp_path / "run", "round")] == [list(NAMES)] * 2
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "few bits in words": (PLAIN | {"compress": 8}, {}, "one scale for all"),
     "few bits under masks": (SECAGG | {"compress": 4}, {}, "one scale for all"),
@@ -219,3 +240,17 @@ def test_what_cannot_travel_so_is_refused(world: Prepared, tmp_path: Path, case:
     settings, changes, sentence = REFUSALS[case]
     with pytest.raises((ConfigError, ValueError), match=sentence):
         within(world, tmp_path / "run", settings, **changes)
+
+
+def test_finite_updates_that_are_not_finite_together_or_too_large_count_as_zero() -> None:
+    huge = update(1)
+    huge = sending.replace(
+        huge, tensors={n: np.full_like(v, 3e38) for n, v in huge.tensors.items()}
+    )
+    state = ClientState(own={"unsent": huge.tensors})
+    part, after = thinned(huge, state, LAYOUT, places(LAYOUT.size, 0.3, 5, 0), 1.0)
+    assert np.isnan(part.tensors[PART]).all()
+    assert after is state
+    read, data = sending.compressed(huge, LAYOUT, 8, 5, 0)
+    assert all(np.isnan(value).all() for value in read.tensors.values())
+    assert not blocks.read(data, LAYOUT.size).values.any()

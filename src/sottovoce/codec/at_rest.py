@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from sottovoce.codec import sealing
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.rng import secret_source
 
-KEY_BYTES: Final = 32
+KEY_BYTES: Final = sealing.KEY_BYTES
 SALT_BYTES: Final = 32
-OVERHEAD_BYTES: Final = SALT_BYTES + 16
+OVERHEAD_BYTES: Final = SALT_BYTES + sealing.TAG_BYTES
 """How much longer a box is than the text in it."""
 
 _PURPOSE: Final = b"sottovoce at rest v1"
-# The key of a box is derived from a salt of its own, so it seals once.
-_NONCE: Final = bytes(12)
 
 
 def draw_key() -> bytes:
@@ -45,7 +39,8 @@ def seal(key: bytes, text: bytes, bound: bytes) -> bytes:
         ConfigError: the key does not have 32 bytes.
     """
     salt = draw_key()
-    return salt + _cipher(key, salt).encrypt(_NONCE, text, bound)
+    # The key of a box is derived from a salt of its own, so it seals once.
+    return salt + sealing.seal(_box_key(key, salt), sealing.ONCE, text, bound)
 
 
 def unseal(key: bytes, box: bytes, bound: bytes, *, what: str) -> bytes:
@@ -63,16 +58,13 @@ def unseal(key: bytes, box: bytes, bound: bytes, *, what: str) -> bytes:
         ConfigError: the key does not have 32 bytes.
     """
     salt, sealed = box[:SALT_BYTES], box[SALT_BYTES:]
-    try:
-        return _cipher(key, salt).decrypt(_NONCE, sealed, bound)
-    except InvalidTag as problem:
-        raise VerificationError(
-            f"{what} does not open: it was damaged, stood elsewhere, or was sealed with another key"
-        ) from problem
+    refused = VerificationError(
+        f"{what} does not open: it was damaged, stood elsewhere, or was sealed with another key"
+    )
+    return sealing.unseal(_box_key(key, salt), sealing.ONCE, sealed, bound, refused=refused)
 
 
-def _cipher(key: bytes, salt: bytes) -> ChaCha20Poly1305:
+def _box_key(key: bytes, salt: bytes) -> bytes:
     if len(key) != KEY_BYTES:
         raise ConfigError(f"a key of {len(key)} bytes", allowed=f"{KEY_BYTES} bytes")
-    kdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=_PURPOSE)
-    return ChaCha20Poly1305(kdf.derive(key))
+    return sealing.derive(key, _PURPOSE, salt=salt)

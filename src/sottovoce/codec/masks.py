@@ -25,6 +25,8 @@ KEY_BYTES: Final = 32
 # A block of the vector, one of key stream and one of zeros stay within a core's own cache.
 _BLOCK_BYTES: Final = 2**17
 _ZEROS: Final = bytes(_BLOCK_BYTES)
+# A cipher for each key is open at a time, so keys are taken in portions.
+_KEYS_AT_ONCE: Final = 512
 # The cipher may ask for a block of room behind the text that it writes.
 _CIPHER_BLOCK_BYTES: Final = 16
 
@@ -61,8 +63,8 @@ def add_mask(vector: Words, key: bytes, *, subtract: bool = False) -> None:
 def add_masks(vector: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
     """Add many masks to a vector, in place: vector + Σ keystream(plus) - Σ keystream(minus).
 
-    All masks pass over one block of the vector while it lies in the cache, and each key stream goes
-    on from block to block.
+    Many masks pass over one block of the vector while it lies in the cache, and each key stream
+    goes on from block to block.
 
     Args:
         vector: uint16 or uint32, C-contiguous and writable, of any shape; changed. Private.
@@ -71,7 +73,7 @@ def add_masks(vector: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> N
 
     Guarantees:
         - the result is that of ``add_mask`` for one key after the other, in any order;
-        - memory beside the vector is one block and one cipher for each key.
+        - memory beside the vector is one block and at most 512 ciphers.
 
     Edge cases: no keys, or an empty vector, change nothing.
 
@@ -81,10 +83,15 @@ def add_masks(vector: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> N
     """
     _require_words(vector)
     _require_keys([*plus, *minus])
-    streams: list[tuple[np.ufunc, CipherContext]] = [(np.add, _key_stream(key)) for key in plus]
-    streams += [(np.subtract, _key_stream(key)) for key in minus]
-    words = vector.reshape(-1)
-    room = np.empty(min(_BLOCK_BYTES, vector.nbytes) + _CIPHER_BLOCK_BYTES, np.uint8)
+    signed: list[tuple[np.ufunc, bytes]] = [(np.add, key) for key in plus]
+    signed += [(np.subtract, key) for key in minus]
+    for begin in range(0, len(signed), _KEYS_AT_ONCE):
+        portion = signed[begin : begin + _KEYS_AT_ONCE]
+        _add_streams(vector.reshape(-1), [(adding, _key_stream(key)) for adding, key in portion])
+
+
+def _add_streams(words: Words, streams: Sequence[tuple[np.ufunc, CipherContext]]) -> None:
+    room = np.empty(min(_BLOCK_BYTES, words.nbytes) + _CIPHER_BLOCK_BYTES, np.uint8)
     mask = room[:-_CIPHER_BLOCK_BYTES].view(words.dtype.newbyteorder("<"))
     block_words = _BLOCK_BYTES // words.itemsize
     for begin in range(0, words.size, block_words):

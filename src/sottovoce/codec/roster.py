@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sottovoce.errors import VerificationError
 
 KEY_BYTES: Final = 32
+HASH_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 LONGEST_NAME: Final = 64
 FEWEST_MEMBERS: Final = 2
@@ -29,12 +30,13 @@ _Y8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER_Y: Final = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
 
 
-def hashed(purpose: str, *fields: bytes) -> bytes:
+def hashed(purpose: str, *fields: bytes | str | int) -> bytes:
     """Hash fields for one purpose: SHA-256 over the purpose and the fields, each with its length.
 
     Args:
         purpose: what the hash is for; another purpose never gives the same hash.
-        fields: any byte strings. Public or private.
+        fields: any byte strings, text, or integers from 0 to 2^64 - 1; the purpose fixes which.
+            Public or private.
 
     Returns:
         32 bytes.
@@ -46,7 +48,7 @@ def hashed(purpose: str, *fields: bytes) -> bytes:
     False
     """
     digest = sha256()
-    for part in (purpose.encode(), *fields):
+    for part in map(_written, (purpose, *fields)):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
 
@@ -200,6 +202,12 @@ def require_signature(roster: Roster, client: str, message: bytes, signature: by
             f"the signature of client {client!r} is not one of its own under this message",
             remedy="The message was changed on its way, belongs elsewhere, or was forged",
         ) from None
+
+
+def _written(part: bytes | str | int) -> bytes:
+    if isinstance(part, int):
+        return part.to_bytes(8, "big")
+    return part.encode() if isinstance(part, str) else part
 
 
 def _require_public_key(name: str, key: bytes) -> None:

@@ -41,7 +41,8 @@ class SecureSettings(BaseModel, frozen=True, extra="forbid"):
             and ``"krum"``.
         max_weight: the most that one client may weigh; None takes the heaviest client's weight,
             which the server then knows.
-        corrupt: the share of the clients that may work together with the server.
+        corrupt: the share of the clients of a round, of every round, that may work together with
+            the server. Where a server picks who takes part, that is not the share of all clients.
         dropped: the share of the clients of a round that may drop out. Both decide how many
             neighbours a client has where a round has more than 100.
         post_quantum: with ``"secagg"``, puts ML-KEM-768 beside X25519 in every key.

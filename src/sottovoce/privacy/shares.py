@@ -81,6 +81,7 @@ class Shares:
         certain: h, how many shares of honest clients are in every sum that is told.
         noise_std: σ, the standard deviation of h shares together, in the contribution's unit.
         lattice: how contributions are written.
+        corrupt: how many clients of a round may work with whoever forms the sum.
 
     Guarantees:
         - h shares have at least the variance that is accounted for, and n of them n/h times it;
@@ -95,6 +96,7 @@ class Shares:
     certain: int
     noise_std: float
     lattice: Lattice
+    corrupt: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.certain <= self.clients:

@@ -64,7 +64,8 @@ def _shared(shares: Shares) -> str:
     return (
         f"The noise is that of the {shares.certain} honest clients without whom no sum of up to "
         f"{shares.clients} is told; each adds its share before anything leaves it. It holds against "
-        "the server and all other clients together, and with them everyone."
+        f"the server together with up to {shares.corrupt} of the clients of a round, as long as the "
+        "secure sum holds."
     )
 
 

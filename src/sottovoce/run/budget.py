@@ -60,8 +60,8 @@ class Row:
         """What one release costs."""
         if not self.shares:
             return SampledGaussian(self.noise_multiplier, self.sampling_probability)
-        mechanism, clients, certain, noise_std, lattice = self.shares
-        return Shares(mechanism, clients, certain, noise_std, Lattice(*lattice)).release
+        mechanism, clients, certain, noise_std, lattice, corrupt = self.shares
+        return Shares(mechanism, clients, certain, noise_std, Lattice(*lattice), corrupt).release
 
 
 def shares_row(shares: Shares | None) -> list[Any]:

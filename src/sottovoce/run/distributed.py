@@ -13,7 +13,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.privacy.plan import ROUNDING
 from sottovoce.privacy.shares import Lattice, Shares, worst
 from sottovoce.run.groups import largest_group
-from sottovoce.run.secure import least_survivors
+from sottovoce.run.secure import colluding, least_survivors
 
 WIDTHS = (16, 20, 24, 32)
 """Bits of a word that are tried where ``secure.bits`` is not given and clients add noise."""
@@ -29,13 +29,16 @@ class Crowd:
     Args:
         clients: n, the most that are in one.
         least: how many must be in one for it to be told.
-        honest: how many of these are certain to be honest, by ``secure.corrupt``; may be negative.
+        corrupt: how many of a round's clients may work with the server, by ``secure.corrupt``.
+        honest: how many of the least are then honest; may be negative. One, where a corrupt client
+            has the key to every single ciphertext.
         units: the most units in one, where they lie inside clients.
         rounds: how many sums there are.
     """
 
     clients: int
     least: int
+    corrupt: int
     honest: int
     units: int
     rounds: int
@@ -55,8 +58,11 @@ def crowd_of(config: Config, units: Collection[int]) -> Crowd:
         clients, minimum = largest_group(clients, secure.group_size), 1
     least = least_survivors(secure, clients, minimum)
     most = sum(sorted(units, reverse=True)[:clients])
-    honest = least - ceil(secure.corrupt * clients)
-    return Crowd(clients, least, honest, most, federation.rounds)
+    corrupt = ceil(secure.corrupt * clients)
+    honest = least - corrupt
+    if secure.aggregation == "he" and corrupt:
+        honest = min(honest, 1)
+    return Crowd(clients, least, corrupt, honest, most, federation.rounds)
 
 
 def coding_of(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -> Coding | None:
@@ -121,7 +127,8 @@ def shares_of(config: Config, crowd: Crowd, sizes: Collection[int], noise_std: f
         On a lattice that covers those of all sizes.
 
     Raises:
-        ConfigError: no honest client is certain, or the words are too narrow.
+        ConfigError: no honest client is certain, the masks bear fewer corrupt ones, or the words
+            are too narrow.
     """
     mechanism = config.privacy.mechanism
     if mechanism == "gaussian":
@@ -132,7 +139,16 @@ def shares_of(config: Config, crowd: Crowd, sizes: Collection[int], noise_std: f
             f"{config.secure.corrupt:g} of all may be corrupt: no honest share of noise is certain",
             remedy="Raise federation.minimum_clients, or lower secure.corrupt",
         )
-    shares = Shares(mechanism, crowd.clients, crowd.honest, noise_std, Lattice(1, 1.0, 1.0))
+    borne = colluding(config.secure, crowd.clients)
+    if borne is not None and crowd.corrupt > borne:
+        raise ConfigError(
+            f"secure.corrupt = {config.secure.corrupt:g} is {crowd.corrupt} of {crowd.clients} clients, "
+            f"and the masks bear {borne} that work with the server",
+            remedy="Lower secure.corrupt",
+        )
+    shares = Shares(
+        mechanism, crowd.clients, crowd.honest, noise_std, Lattice(1, 1.0, 1.0), crowd.corrupt
+    )
     codings = (coding_of(config, crowd, size, shares.largest_noise_std) for size in sizes)
     lattices = [lattice_of(coding) for coding in codings if coding is not None]
     return replace(shares, lattice=worst(lattices))

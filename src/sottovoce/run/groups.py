@@ -39,6 +39,15 @@ def largest_group(clients: int, size: int) -> int:
     return -(-clients // group_count(clients, size))
 
 
+def smallest_group(clients: int, size: int) -> int:
+    """How many clients the smallest group has.
+
+    >>> smallest_group(11, 3)
+    3
+    """
+    return clients // group_count(clients, size)
+
+
 def least_groups(secure: SecureSettings) -> int:
     """How many groups the rule needs, with ``secure.faulty`` of them spoiled."""
     return 2 * secure.faulty + (3 if secure.robust == "krum" else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -212,6 +213,11 @@ def _closed(
         out = {update.client for update in sent} - set(summed.clients)
         finished = [pair for pair in finished if pair[0].client not in out]
         sent, received = [update for update, _ in finished], dict(summed.received)
+    zeroed = _zeroed(prepared, protection, sent)
+    if summed is not None and prepared.plans.whole_clients:
+        # Nobody but the client itself may count with these figures of its text.
+        bare: dict[str, Any] = {"examples": 0, "tokens": 0, "targets": 0, "loss": None}
+        sent = [replace(update, **bare) for update in sent]
     after, record, updates = _joined(prepared, server, sent, summed)
     versions = {part.client: part.version for part in cohort.parts}
     record = replace(
@@ -221,7 +227,6 @@ def _closed(
         simulated_time=round(cohort.time, 6),
     )
     states = {update.client: state for update, state in finished}
-    zeroed = _zeroed(prepared, protection, sent)
     return Played(after, states, updates, record, zeroed, summed, received)
 
 

@@ -80,8 +80,11 @@ class Plans:
         first = self.plans[ordered[0]]
         if first.shares is not None:
             count = spent.get(ordered[0], 0)
-            moved = first.shares.moved_by(self.sites_per_owner).release
-            return epsilon_of([(moved, count)] if count else [], first)
+            sites = self.sites_per_owner
+            moved = epsilon_of([(first.shares.moved_by(sites).release, count)], first)
+            # Narrow shares cost more one by one than together, and either bound may be the wrong one.
+            singly = epsilon_of([(first.release, count * sites**2)], first)
+            return max(moved, singly, key=lambda one: one.epsilon)
         exposed: list[tuple[Release, int]] = []
         for name in ordered[: self.sites_per_owner]:
             exposed += self.plans[name].spent(spent.get(name, 0))

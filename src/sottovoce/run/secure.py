@@ -117,14 +117,27 @@ def facts(secure: SecureSettings, clients: int, *, bits: int | None, least: int)
     if secure.aggregation == "none":
         return told
     neighbours, threshold = by_secagg.degree(secure, clients)
-    # Two disjoint sets of honest neighbours, told different things, must not both be enough.
-    malicious = 2 * threshold - neighbours - 1
     return told | {
         "server": secure.server,
         "neighbours": neighbours,
         "threshold": threshold,
-        "colluding": malicious if secure.server == "malicious" else threshold - 1,
+        "colluding": colluding(secure, clients),
     }
+
+
+def colluding(secure: SecureSettings, clients: int) -> int | None:
+    """How many of a client's neighbours the masks bear that work with the server.
+
+    None where no number of other clients learns anything by itself, and under encryption, where one
+    is enough.
+    """
+    if secure.aggregation != "secagg":
+        return None
+    neighbours, threshold = by_secagg.degree(secure, clients)
+    if secure.server == "semi-honest":
+        return threshold - 1
+    # Two disjoint sets of honest neighbours, told different things, must not both be enough.
+    return 2 * threshold - neighbours - 1
 
 
 def claim(secure: SecureSettings, clients: int, *, bits: int | None, least: int) -> list[str]:

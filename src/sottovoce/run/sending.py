@@ -50,16 +50,19 @@ def thinned(
     Returns:
         The update with one tensor, ``PART``, within the bound; and the state with what is left.
 
-    Edge cases: an update that is not finite is sent as it is, for whoever adds it to refuse or to
-    count as zero, and changes nothing of what is remembered.
+    Edge cases: of an update that is not finite, alone or with what was left, NaN is sent, for whoever
+    adds it to refuse or to count as zero, and nothing of what is remembered changes.
     """
     kept = state.own.get("unsent", {})
     names = layout.shapes
     before = {name: kept.get(name, np.zeros(names[name], np.float32)) for name in names}
-    vector = flatten(update.tensors, layout)
-    if not np.isfinite(vector).all():
-        return replace(update, tensors={PART: vector[indices]}), state
-    sent, left = sparse.with_feedback(vector, flatten(before, layout), indices, clip_norm)
+    vector, waiting = flatten(update.tensors, layout), flatten(before, layout)
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(vector + waiting).all()
+    if not finite:
+        spoiled = np.full(indices.size, np.nan, np.float32)
+        return replace(update, tensors={PART: spoiled}), state
+    sent, left = sparse.with_feedback(vector, waiting, indices, clip_norm)
     unsent = {**kept, **unflatten(left, layout)}
     return replace(update, tensors={PART: sent}), replace(
         state, own={**state.own, "unsent": unsent}
@@ -76,13 +79,15 @@ def compressed(
 ) -> tuple[Update, bytes]:
     """Write an update in few bits an entry; what the server makes of it, and what travels.
 
-    Edge cases: an update that is not finite travels as zeros, and stays as it is for whoever adds
-    it to refuse or to count as zero.
+    Edge cases: an update that is not finite, or too large to be written, travels as zeros, and is
+    NaN for whoever adds it to refuse or to count as zero.
     """
     rounding = seeded_source(seed, "rounding", update.client, round_index)
     vector = flatten(update.tensors, layout)
-    if not np.isfinite(vector).all():
-        return update, blocks.write(blocks.compress(np.zeros_like(vector), bits, rounding))
+    if not (np.abs(vector) <= blocks.LARGEST_ENTRY).all():
+        spoiled = unflatten(np.full_like(vector, np.nan), layout)
+        data = blocks.write(blocks.compress(np.zeros_like(vector), bits, rounding))
+        return replace(update, tensors=spoiled), data
     data = blocks.write(blocks.compress(vector, bits, rounding))
     read = blocks.expand(blocks.read(data, layout.size))
     return replace(update, tensors=unflatten(read, layout)), data

@@ -185,7 +185,9 @@ class Spending:
         }
         able = affordable(plans, cohort, self.spent, taken)
         if plans.federation is None:
-            able = under_cap(plans, able, self.taken)
+            # Where a charge is one participation, it counts even if the round never ended.
+            shared = config.privacy.trust == "none"
+            able = under_cap(plans, able, self.spent if shared else self.taken)
         least = 1 if plans.federation is not None else crowd_in(self._prepared).least
         if cohort.parts and len(able.parts) < least:
             raise self.refusal(cohort.round)
@@ -200,9 +202,12 @@ class Spending:
     def refusal(self, finished: int) -> RefusedError:
         """What to say when the budget ended after so many rounds."""
         config = self._prepared.config
+        limit = f"privacy.epsilon = {config.privacy.epsilon}"
+        if config.privacy.epsilon is None:
+            limit = f"privacy.max_participations = {config.privacy.max_participations}"
         return RefusedError(
             f"the privacy budget ended after {finished} of {config.federation.rounds} rounds: "
-            f"privacy.epsilon = {config.privacy.epsilon} covers no more",
+            f"{limit} covers no more",
             remedy=f"The model so far is in {self._root} and can be used",
         )
 

@@ -13,12 +13,20 @@ from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
 from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of
-from sottovoce.run.groups import require_groups, sum_in_groups
+from sottovoce.run.groups import require_groups, smallest_group, sum_in_groups
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
-from sottovoce.run.secure import Contribution, Noise, Summed, Summing, require_enough, sum_of
-from sottovoce.run.sending import PART, compressed, places, thinned, whole
+from sottovoce.run.secure import (
+    Contribution,
+    Noise,
+    Summed,
+    Summing,
+    least_survivors,
+    require_enough,
+    sum_of,
+)
+from sottovoce.run.sending import PART, compressed, part_of, places, thinned, whole
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
 from sottovoce.train import ClientState, Round, rate_of
@@ -179,13 +187,16 @@ def told(prepared: Prepared) -> dict[str, Any]:
     crowd = crowd_in(prepared)
     shares = _planned_shares(prepared)
     noise_std = 0.0 if shares is None else shares.largest_noise_std
-    coding = coding_of(prepared.config, crowd, prepared.model.layout.size, noise_std)
-    return {
-        "secure": prepared.config.secure,
-        "clients": crowd.clients,
-        "bits": None if coding is None else coding.bits,
-        "least": crowd.least,
-    }
+    secure = prepared.config.secure
+    size = part_of(prepared.model.layout.size, secure.keep)
+    coding = coding_of(prepared.config, crowd, size, noise_std)
+    clients, least = crowd.clients, crowd.least
+    if secure.group_size is not None:
+        # The smallest group hides its clients least.
+        clients = smallest_group(clients_in_a_round(prepared), secure.group_size)
+        least = least_survivors(secure, clients)
+    bits = None if coding is None else coding.bits
+    return {"secure": secure, "clients": clients, "bits": bits, "least": least}
 
 
 def require_summable(prepared: Prepared) -> None:

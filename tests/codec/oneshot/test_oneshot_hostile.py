@@ -21,7 +21,7 @@ from oneshot_play import (
     true_sum,
 )
 
-from sottovoce.codec import checks
+from sottovoce.codec import checks, sealing
 from sottovoce.codec.oneshot import client as client_steps
 from sottovoce.codec.oneshot import helper as steps
 from sottovoce.codec.oneshot import keys
@@ -266,10 +266,10 @@ def repacked(play: Play, name: str, **changes) -> Upload:
 def with_box(play: Play, name: str, helper: str, text: bytes) -> Upload:
     """An upload whose box for one helper holds something else."""
     terms = play.terms
-    secret = keys.private_key(bytes(range(32)))
+    secret = sealing.private_key(bytes(range(32)))
     shown = terms.helper_keys[terms.helper_position[helper]]
-    shared = keys.agree(secret, shown.key, owner=helper)
-    public = keys.public_bytes(secret)
+    shared = sealing.agree(secret, shown.key, owner=helper)
+    public = sealing.public_bytes(secret)
     key = keys.seal_key(shared, terms.digest, name, helper, public)
     box = keys.seal(key, text, terms.digest, name, helper)
     boxes = list(play.make_upload(name).parcel.boxes)

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from oneshot_play import Play, at_answer, identity_of, sent, terms_for
 from scipy import stats
 
-from sottovoce.codec import masks
+from sottovoce.codec import masks, sealing
 from sottovoce.codec.oneshot import client as client_steps
 from sottovoce.codec.oneshot import helper as steps
 from sottovoce.codec.oneshot import keys
-from sottovoce.codec.oneshot.messages import unpack_words
+from sottovoce.codec.words import unpack_words
 from sottovoce.errors import VerificationError
 from sottovoce.rng import seeded_source
 
@@ -144,10 +144,8 @@ def test_what_the_server_and_t_helpers_see_is_uniform_in_either_world(world, coa
 
 def constant_seeds(patch) -> None:
     patch.setattr(keys, "draw_secrets", lambda _, count: [bytes((n,) * 32) for n in range(count)])
-    derive = keys._derive
-    patch.setattr(
-        keys, "_derive", lambda secret, info, *, salt: derive(secret, salt, salt=salt[:8])
-    )
+    derive = keys.derive
+    patch.setattr(keys, "derive", lambda secret, info, *, salt: derive(secret, salt, salt=salt[:8]))
 
 
 def one_set_left_out(patch) -> None:
@@ -201,8 +199,8 @@ def test_a_box_opens_for_its_helper_its_client_and_its_round_only() -> None:
     parcel = Play(terms).make_upload("c000").parcel
     for helper, place in terms.helper_position.items():
         for name, state in Play(terms).states.items():
-            private = keys.private_key(state.secret)
-            shared = keys.agree(private, parcel.key, owner="c000")
+            private = sealing.private_key(state.secret)
+            shared = sealing.agree(private, parcel.key, owner="c000")
             for client, bound in (
                 ("c000", terms.digest),
                 ("c001", terms.digest),
@@ -280,7 +278,7 @@ def test_nothing_secret_is_printed_of_a_state_a_message_or_an_error() -> None:
     note()
     parcel = replace(bad.parcel, boxes=boxes)
     for step in (
-        lambda: steps._opened(parcel, keys.private_key(b"p" * 32), "h0", play.terms),
+        lambda: steps._opened(parcel, sealing.private_key(b"p" * 32), "h0", play.terms),
         lambda: play.server.add_upload(bad),
         lambda: play.server.recover(),
     ):

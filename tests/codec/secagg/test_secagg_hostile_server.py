@@ -17,9 +17,9 @@ from secagg_play import (
     true_sum,
 )
 
+from sottovoce.codec import sealing
 from sottovoce.codec.roster import Roster, new_identity
 from sottovoce.codec.secagg import client as steps
-from sottovoce.codec.secagg import keys
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Endorsement,
@@ -601,5 +601,5 @@ def test_a_refused_message_does_not_keep_the_right_one_from_being_answered() -> 
 def test_low_order_points_are_all_refused_and_random_ones_are_not() -> None:
     for point in LOW_ORDER:
         with refuses("low order"):
-            keys.require_point(bytes.fromhex(point), peer=PEER)
-    keys.require_point(keys.public_bytes(keys.private_key(b"k" * 32)), peer=PEER)
+            sealing.require_point(bytes.fromhex(point), owner=PEER)
+    sealing.require_point(sealing.public_bytes(sealing.private_key(b"k" * 32)), owner=PEER)

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import asymmetric
 from secagg_play import MODEL, STAGES, Play, identity_of, terms_for, true_sum
 
-from sottovoce.codec import shamir
+from sottovoce.codec import sealing, shamir
 from sottovoce.codec.roster import Roster
 from sottovoce.codec.secagg import client as steps
 from sottovoce.codec.secagg import hybrid, kem, keys
@@ -113,11 +113,11 @@ def test_everything_that_a_pair_derives_is_in_the_published_vectors() -> None:
     shown = {}
     for name, expected in zip(terms.cohort, row["shown_sha256"], strict=True):
         mask_key, mask_kem_key = hybrid.mask_keys(mask[name], terms, name)
-        seal_key = keys.public_bytes(keys.private_key(seal[name]))
+        seal_key = sealing.public_bytes(sealing.private_key(seal[name]))
         seal_kem_key = kem.public_bytes(kem.private_key(seeds[name]))
         shown[name] = Advertisement(name, mask_key, seal_key, b"", mask_kem_key, seal_kem_key)
         assert hashlib.sha256(b"".join(shown[name].shown)).hexdigest() == expected
-    common = keys.agree(keys.private_key(seal[high]), shown[low].seal_key, peer=low)
+    common = sealing.agree(sealing.private_key(seal[high]), shown[low].seal_key, owner=low)
     half = steps._seal_key(common, terms, shown[low], shown[high])
     assert half.hex() == row["half"]
     ciphertext, left, box = opened(row, "ciphertext", "deposit_ciphertext", "deposit_box")
@@ -127,7 +127,7 @@ def test_everything_that_a_pair_derives_is_in_the_published_vectors() -> None:
     assert link.hex() == row["link"]
     assert hybrid.commitment(link, terms, low, high).hex() == row["link_commitment"]
     private = hybrid.mask_key(mask[high], terms, high)
-    shared = keys.agree(private, shown[low].mask_key, peer=low)
+    shared = sealing.agree(private, shown[low].mask_key, owner=low)
     opener = hybrid.mask_kem_key(mask[high], terms, high)
     assert hybrid.open_deposit(shared, opener, (left, box), terms, low, high) == link
     model = bytes.fromhex(row["model_sha256"])
@@ -307,11 +307,11 @@ def test_the_scalar_behind_the_shown_key_is_not_the_mask_secret() -> None:
     play = play_of(3, threshold=2).until("share")
     for name in play.terms.cohort:
         state = play.states[name]
-        as_scalar = keys.public_bytes(keys.private_key(state.mask_secret))
+        as_scalar = sealing.public_bytes(sealing.private_key(state.mask_secret))
         assert as_scalar not in state.sent.shown
     play = play_of(3, threshold=2, post_quantum=False).until("share")
     state = play.states[LOW]
-    assert keys.public_bytes(keys.private_key(state.mask_secret)) == state.sent.mask_key
+    assert sealing.public_bytes(sealing.private_key(state.mask_secret)) == state.sent.mask_key
 
 
 def everything_but_ml_kem(play: Play, name: str) -> list[bytes]:
@@ -330,7 +330,7 @@ def test_who_breaks_x25519_opens_no_box_no_deposit_and_has_no_link() -> None:
     low, high = play.terms.cohort[:2]
     link = hybrid.link(play.states[low].link_secret, play.terms, low, high)
     assert hybrid.link(scalars[low][2], play.terms, low, high) != link
-    common = keys.agree(keys.private_key(scalars[low][1]), shown[high].seal_key, peer=high)
+    common = sealing.agree(sealing.private_key(scalars[low][1]), shown[high].seal_key, owner=high)
     half = steps._seal_key(common, play.terms, shown[low], shown[high])
     assert half == of(play.states[high].neighbours, low).opening_key
     box = of(play.sent["share"][low].shares, high)
@@ -339,7 +339,7 @@ def test_who_breaks_x25519_opens_no_box_no_deposit_and_has_no_link() -> None:
         with refuses("do not open"):
             keys.unseal(key, box.box, play.terms, low, high)
     left = of(play.sent["share"][low].deposits, high)
-    shared = keys.agree(keys.private_key(scalars[high][0]), shown[low].mask_key, peer=low)
+    shared = sealing.agree(sealing.private_key(scalars[high][0]), shown[low].mask_key, owner=low)
     sealed = (left.ciphertext, left.box)
     for guess in scalars[high]:
         opener = hybrid.mask_kem_key(guess, play.terms, high)
@@ -493,7 +493,7 @@ def another_deposit(play: Play, before, message):
     terms = play.terms
     private = hybrid.mask_key(before.mask_secret, terms, BAD)
     peer = play.sent["advertise"][HIGH]
-    shared = keys.agree(private, peer.mask_key, peer=HIGH)
+    shared = sealing.agree(private, peer.mask_key, owner=HIGH)
     sealed = hybrid.deposit(shared, peer.mask_kem_key, bytes(32), terms, BAD, HIGH)
     return its_deposit(play, before, message, ciphertext=sealed[0], box=sealed[1])
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from secagg_play import MODEL, Play, identity_of, sent, terms_for
 
 from sottovoce.codec import wire
-from sottovoce.codec.secagg import hybrid, messages, states
-from sottovoce.codec.secagg.forms import Reader
+from sottovoce.codec.forms import Reader
+from sottovoce.codec.secagg import hybrid, states
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
     Advertisement,
@@ -33,6 +33,7 @@ from sottovoce.codec.secagg.messages import (
     signed,
     write,
 )
+from sottovoce.codec.words import pack_words, unpack_words
 from sottovoce.errors import VerificationError
 
 KINDS = (
@@ -357,19 +358,19 @@ def test_words_come_back_block_by_block(bits: int, length: int, seed: int) -> No
         0, terms.largest, length, np.uint64, endpoint=True
     )
     vector = vector.astype(terms.word)
-    words = messages.pack_words(vector, terms)
+    words = pack_words(vector, terms)
     assert len(words) <= wire.packed_bytes(length, bits) + 8
-    blocks = list(messages.unpack_words(words, terms))
+    blocks = list(unpack_words(words, terms))
     assert all(later > earlier for (later, _), (earlier, _) in pairwise(blocks))
     assert np.array_equal(np.concatenate([block for _, block in reversed(blocks)]), vector)
     for wrong in (words[:-1], words + b"\0"):
         with pytest.raises(VerificationError, match="an upload of"):
-            list(messages.unpack_words(wrong, terms))
+            list(unpack_words(wrong, terms))
 
 
 def test_an_upload_of_sixteen_bits_takes_two_bytes_an_entry() -> None:
     terms = terms_for(2, length=10**5)
-    upload = Upload("c000", messages.pack_words(np.zeros(10**5, np.uint16), terms), bytes(64))
+    upload = Upload("c000", pack_words(np.zeros(10**5, np.uint16), terms), bytes(64))
     assert len(write(upload, terms)) == 2 * 10**5 + 4 + 2 + 32 + 4 + 64
 
 

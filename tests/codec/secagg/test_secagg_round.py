@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from secagg_play import MODEL, STAGES, Play, terms_for, true_sum
 
-from sottovoce.codec.secagg import server
+from sottovoce.codec import masks
 from sottovoce.codec.secagg.messages import Upload, read, write
 from sottovoce.codec.secagg.server import Server
 from sottovoce.errors import VerificationError
@@ -97,7 +97,7 @@ def test_the_sum_is_that_of_the_survivors_or_the_round_stops(case) -> None:
 
 
 @given(rounds(post_quantum=True))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_post_quantum_sum_is_that_of_the_survivors_or_the_round_stops(case) -> None:
     check_round(case)
 
@@ -131,7 +131,7 @@ def test_whoever_is_lost_after_sharing_leaves_no_trace_in_the_sum() -> None:
 
 
 def test_keys_are_taken_in_portions_and_all_of_them(monkeypatch) -> None:
-    monkeypatch.setattr(server, "_KEYS_AT_ONCE", 2)
+    monkeypatch.setattr(masks, "_KEYS_AT_ONCE", 2)
     play = Play(terms_for(6, threshold=3))
     assert play.whole({"c001": "upload", "c002": "upload"}).tolist() == play.expected()
 

@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy import stats
 from secagg_play import MODEL, Play, identity_of, sent, terms_for
 
-from sottovoce.codec import masks, shamir
+from sottovoce.codec import masks, sealing, shamir
 from sottovoce.codec.secagg import client as steps
 from sottovoce.codec.secagg import keys
-from sottovoce.codec.secagg.messages import Inbox, SealedShare, SealedShares, unpack_words
+from sottovoce.codec.secagg.messages import Inbox, SealedShare, SealedShares
 from sottovoce.codec.secagg.states import Neighbour, Shared
+from sottovoce.codec.words import unpack_words
 from sottovoce.errors import VerificationError
 from sottovoce.rng import seeded_source
 
@@ -105,7 +106,7 @@ def test_both_ends_of_a_pair_hold_one_secret_and_each_box_its_own_key() -> None:
     opening = Counter(it.opening_key for state in play.states.values() for it in state.neighbours)
     assert sorted(opening.values()) == [1] * 12
     nonces = Counter(
-        box.box[: keys.NONCE_BYTES]
+        box.box[: sealing.NONCE_BYTES]
         for message in play.sent["share"].values()
         for box in message.shares
     )
@@ -118,8 +119,8 @@ def test_keys_are_drawn_anew_for_each_sum_though_the_source_goes_on() -> None:
     shown = {it.mask_key for _, it in found} | {it.seal_key for _, it in found}
     assert len(shown) == 6
     state, sent_ = found[0]
-    assert keys.public_bytes(keys.private_key(state.mask_secret)) == sent_.mask_key
-    assert keys.public_bytes(keys.private_key(state.seal_secret)) == sent_.seal_key
+    assert sealing.public_bytes(sealing.private_key(state.mask_secret)) == sent_.mask_key
+    assert sealing.public_bytes(sealing.private_key(state.seal_secret)) == sent_.seal_key
 
 
 def test_shares_lie_at_the_holders_place_in_the_graph_whoever_is_hidden() -> None:
@@ -271,7 +272,7 @@ def shorthand(seed: int, number: int) -> tuple[Shared, Inbox]:
     drawn, pair_secret, key, shares = words[:32], words[32:64], words[64:96], words[96:160]
     sealed = SealedShare(
         PEER,
-        keys.seal(key, bytes(keys.NONCE_BYTES), shares, terms, PEER, ME),
+        keys.seal(key, bytes(sealing.NONCE_BYTES), shares, terms, PEER, ME),
         keys.commitment(shares[:32], terms, "self", PEER, ME),
         keys.commitment(shares[32:], terms, "mask", PEER, ME),
     )

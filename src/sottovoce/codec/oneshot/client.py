@@ -12,13 +12,14 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from sottovoce.codec import masks
+from sottovoce.codec import masks, sealing
 from sottovoce.codec.masks import Words
 from sottovoce.codec.oneshot import keys
-from sottovoce.codec.oneshot.messages import Parcel, Upload, pack_words, signed
+from sottovoce.codec.oneshot.messages import Parcel, Upload, signed
 from sottovoce.codec.oneshot.terms import Terms
 from sottovoce.codec.roster import Identity
-from sottovoce.errors import VerificationError
+from sottovoce.codec.terms import require_member
+from sottovoce.codec.words import pack_words, require_vector
 from sottovoce.rng import Source
 
 
@@ -47,16 +48,10 @@ def upload(identity: Identity, client: str, terms: Terms, vector: Words, source:
         VerificationError: the client is not in the cohort, the roster has pinned another identity
             for it, or the vector is not what the terms say; the vector is as it was.
     """
-    _require_vector(vector, terms)
-    if client not in terms.position:
-        raise VerificationError(f"client {client!r} is not in the cohort of {terms.title}")
-    if identity.public != terms.roster.members[client]:
-        raise VerificationError(
-            f"the identity of client {client!r} is not the one in the roster",
-            remedy="Sign with the key that the helpers have pinned",
-        )
+    require_vector(vector, terms)
+    require_member(identity, client, terms, pinned_by="helpers")
     secret, *seeds = keys.draw_secrets(source, 1 + len(terms.subsets))
-    private, bound = keys.private_key(secret), terms.digest
+    private, bound = sealing.private_key(secret), terms.digest
     masks.add_masks(
         vector, [], [keys.mask_key(seed, bound, client, n) for n, seed in enumerate(seeds)]
     )
@@ -64,7 +59,7 @@ def upload(identity: Identity, client: str, terms: Terms, vector: Words, source:
     words = pack_words(vector, terms)
     parcel = Parcel(
         client,
-        keys.public_bytes(private),
+        sealing.public_bytes(private),
         tuple(keys.commitment(seed, bound, client, n) for n, seed in enumerate(seeds)),
         _boxes(client, terms, private, seeds),
         sha256(words).digest(),
@@ -76,24 +71,11 @@ def _boxes(
     client: str, terms: Terms, private: X25519PrivateKey, seeds: Sequence[bytes]
 ) -> tuple[bytes, ...]:
     """Seal for each helper the seeds of the sets that it is in."""
-    public, bound = keys.public_bytes(private), terms.digest
+    public, bound = sealing.public_bytes(private), terms.digest
     boxes = []
     for shown in terms.helper_keys:
-        shared = keys.agree(private, shown.key, owner=f"helper {shown.helper!r}")
+        shared = sealing.agree(private, shown.key, owner=f"helper {shown.helper!r}")
         key = keys.seal_key(shared, bound, client, shown.helper, public)
         text = b"".join(seeds[number] for number in terms.held[shown.helper])
         boxes.append(keys.seal(key, text, bound, client, shown.helper))
     return tuple(boxes)
-
-
-def _require_vector(vector: Words, terms: Terms) -> None:
-    if vector.dtype != terms.word or vector.shape != (terms.length,):
-        raise VerificationError(
-            f"a vector of {vector.dtype} and shape {vector.shape}",
-            allowed=f"{terms.word} and shape ({terms.length},)",
-        )
-    if int(vector.max()) > terms.largest:
-        raise VerificationError(
-            f"the vector has an entry beyond {terms.bits} bits",
-            remedy="Encode it for the width that the terms name",
-        )

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from sottovoce.codec import masks
+from sottovoce.codec import masks, sealing
 from sottovoce.codec.oneshot import keys
 from sottovoce.codec.oneshot.messages import (
     Claim,
@@ -27,7 +26,6 @@ from sottovoce.codec.oneshot.messages import (
     Request,
     Vote,
     digest,
-    pack_words,
     require_signed,
     signed,
 )
@@ -43,11 +41,9 @@ from sottovoce.codec.oneshot.states import (
 )
 from sottovoce.codec.oneshot.terms import HelperKey, Terms
 from sottovoce.codec.roster import Identity, Roster
+from sottovoce.codec.words import pack_words
 from sottovoce.errors import VerificationError
 from sottovoce.rng import Source
-
-# A cipher for each key is open at a time.
-_KEYS_AT_ONCE: Final = 512
 
 
 def announce(
@@ -67,7 +63,7 @@ def announce(
     """
     _require_identity(identity, helper, helpers)
     (secret,) = keys.draw_secrets(source, 1)
-    shown = HelperKey(helper, keys.public_bytes(keys.private_key(secret)), b"")
+    shown = HelperKey(helper, sealing.public_bytes(sealing.private_key(secret)), b"")
     signature = identity.sign(shown.to_sign(helpers, run))
     return RunSecret(run, helper, secret), HelperKey(helper, shown.key, signature)
 
@@ -78,7 +74,7 @@ def begin(secret: RunSecret, terms: Terms) -> Ready:
     Raises:
         VerificationError: the terms name another key as this helper's, or belong to another run.
     """
-    found = HelperKey(secret.helper, keys.public_bytes(keys.private_key(secret.secret)), b"")
+    found = HelperKey(secret.helper, sealing.public_bytes(sealing.private_key(secret.secret)), b"")
     named = {(shown.helper, shown.key) for shown in terms.helper_keys}
     if secret.run != terms.run or (found.helper, found.key) not in named:
         raise VerificationError(
@@ -109,7 +105,7 @@ def receive(state: State, delivery: Delivery, identity: Identity) -> tuple[Recei
     terms, me = state.terms, state.helper
     answers = digest(delivery, terms)
     _require_identity(identity, me, terms.helpers)
-    private = keys.private_key(state.secret)
+    private = sealing.private_key(state.secret)
     opened, refused = [], []
     for parcel in delivery.parcels:
         try:
@@ -216,8 +212,7 @@ def _told(state: Answered, place: int, identity: Identity) -> PartialSum:
 
 def _summed(mask_keys: Sequence[bytes], terms: Terms) -> bytes:
     total = np.zeros(terms.length, terms.word)
-    for begin in range(0, len(mask_keys), _KEYS_AT_ONCE):
-        masks.add_masks(total, mask_keys[begin : begin + _KEYS_AT_ONCE], [])
+    masks.add_masks(total, mask_keys, [])
     # What lies above the width of a word is not packed.
     return pack_words(total, terms)
 
@@ -226,12 +221,12 @@ def _opened(parcel: Parcel, private: X25519PrivateKey, me: str, terms: Terms) ->
     """Check everything about one client's parcel and derive the keys of its masks."""
     client, bound = parcel.client, terms.digest
     found = require_signed(parcel, terms)
-    shared = keys.agree(private, parcel.key, owner=f"client {client!r}")
+    shared = sealing.agree(private, parcel.key, owner=f"client {client!r}")
     key = keys.seal_key(shared, bound, client, me, parcel.key)
     text = keys.unseal(key, parcel.boxes[terms.helper_position[me]], bound, client, me)
     mask_keys = []
     for place, number in enumerate(terms.held[me]):
-        seed = text[place * keys.KEY_BYTES : (place + 1) * keys.KEY_BYTES]
+        seed = text[place * sealing.KEY_BYTES : (place + 1) * sealing.KEY_BYTES]
         if keys.commitment(seed, bound, client, number) != parcel.commitments[number]:
             raise VerificationError(
                 f"client {client!r} sealed another seed for helper {me!r} than it has committed to"

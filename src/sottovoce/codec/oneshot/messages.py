@@ -1,21 +1,32 @@
-"""What travels in one secure sum with helpers, and the one way to write each message as bytes.
+"""What travels in one secure sum with helpers, and its one binary form.
 
     "SVOS" | version | kind | digest of the terms (32) | fields | signature (64) of a sender's own
 
-``forms`` here and in ``secagg`` say how a field is written.
+``codec.envelope`` writes, reads and signs it; ``codec.forms``, and ``forms`` here, say how a field
+is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
-from sottovoce.codec.masks import Words
+from sottovoce.codec.envelope import VERSION, Format, Signing
+from sottovoce.codec.forms import (
+    CLIENT,
+    CLIENTS,
+    HASH,
+    SIGNATURE,
+    Data,
+    Fields,
+    Form,
+    Reader,
+    fixed,
+    listed,
+)
 from sottovoce.codec.oneshot.forms import (
     HELPER,
-    SIGNATURE,
     SOME_WORDS,
     SUBSET,
     WORDS,
@@ -25,31 +36,15 @@ from sottovoce.codec.oneshot.forms import (
     marks,
     nested,
     row,
-    shape,
     subset_count,
 )
-from sottovoce.codec.oneshot.keys import KEY_BYTES, hashed_for
+from sottovoce.codec.oneshot.keys import hashed_for
 from sottovoce.codec.oneshot.terms import HelperKey, Terms
-from sottovoce.codec.roster import SIGNATURE_BYTES, Identity, Roster, require_signature
-from sottovoce.codec.secagg import messages as secagg
-from sottovoce.codec.secagg.forms import (
-    CLIENT,
-    CLIENTS,
-    HASH,
-    HASH_BYTES,
-    Data,
-    Fields,
-    Form,
-    Reader,
-    fixed,
-    listed,
-    read_fields,
-    write_fields,
-)
+from sottovoce.codec.roster import HASH_BYTES, SIGNATURE_BYTES, Roster, require_signature
+from sottovoce.codec.sealing import KEY_BYTES
 from sottovoce.errors import VerificationError
 
 MAGIC: Final = b"SVOS"
-VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -162,98 +157,6 @@ class PartialSum:
 
 Signed = Parcel | Receipt | Vote | Claim
 Message = Signed | Upload | Delivery | Proposal | Request | PartialSum
-_M = TypeVar("_M", bound=Message)
-_S = TypeVar("_S", bound=Signed)
-
-
-def write(message: Message, terms: Terms) -> bytes:
-    """Write a message as bytes.
-
-    Guarantees:
-        - ``read`` gives an equal message back, and no other message has these bytes.
-
-    Raises:
-        VerificationError: somebody who is not in the terms, a list that is not in order or names
-            somebody twice, or a field of a wrong size.
-    """
-    parts = list(_unsigned(message, terms))
-    if isinstance(message, Signed):
-        parts.append(SIGNATURE.write(message.signature, shape(terms)))
-    return b"".join(parts)
-
-
-def read(kind: type[_M], data: Data, terms: Terms, *, sender: str = "a peer") -> _M:
-    """Read a message of one kind, as somebody else sent it.
-
-    Args:
-        kind: what is expected here.
-        data: any bytes. Words stay a view of them.
-        terms: what all sides agreed on.
-        sender: who an error names.
-
-    Guarantees:
-        - whatever the bytes are, the result is a message that ``write`` writes as these bytes, or
-          a VerificationError.
-
-    Raises:
-        VerificationError: as above; the message belongs to other terms, or is of another kind.
-    """
-    reader = Reader(data, f"{kind.__name__} of {sender}")
-    start = _start(kind)
-    if reader.take(len(start)) != start:
-        raise reader.refused("does not begin as one of this version")
-    if reader.take(HASH_BYTES) != terms.digest:
-        raise reader.refused("belongs to another round, roster, model or configuration")
-    values = read_fields(reader, _FIELDS[kind], shape(terms))
-    if issubclass(kind, Signed):
-        values["signature"] = SIGNATURE.read(reader, shape(terms))
-    reader.require_end()
-    return kind(**values)
-
-
-def digest(message: Message, terms: Terms) -> bytes:
-    """Hash all of a message but its signature: SHA-256 over its binary form."""
-    hashing = sha256()
-    for part in _unsigned(message, terms):
-        hashing.update(part)
-    return hashing.digest()
-
-
-def signed(message: _S, terms: Terms, identity: Identity) -> _S:
-    """Sign a message as whom it comes from.
-
-    The signature covers the digest of the message, and with it the kind and the terms.
-    """
-    return replace(message, signature=identity.sign(_to_sign(digest(message, terms))))
-
-
-def require_signed(message: Signed, terms: Terms) -> bytes:
-    """Refuse a message that its client or helper has not signed.
-
-    Returns:
-        Its digest.
-
-    Raises:
-        VerificationError: the signature is not that of the pinned identity; names whose.
-    """
-    hashed = digest(message, terms)
-    roster, sender = (
-        (terms.roster, message.client)
-        if isinstance(message, Parcel)
-        else (terms.helpers, message.helper)
-    )
-    require_signature(roster, sender, _to_sign(hashed), message.signature)
-    return hashed
-
-
-def pack_words(vector: Words, terms: Terms) -> bytes:
-    """Pack a vector block by block, so that it can be read block by block."""
-    return secagg.pack_words(vector, shape(terms))
-
-
-def unpack_words(words: Data, terms: Terms) -> Iterator[tuple[int, Words]]:
-    """Read words in blocks, each with the place where it begins; raises before the first block."""
-    return secagg.unpack_words(words, shape(terms))
 
 
 def write_key(shown: HelperKey, helpers: Roster, run: bytes) -> bytes:
@@ -293,37 +196,34 @@ def _key_start(helper: str, helpers: Roster, run: bytes) -> bytes:
     return MAGIC + bytes((VERSION, _KEY_KIND)) + helpers.root + run + bytes((place,))
 
 
-def _to_sign(message_digest: bytes) -> bytes:
-    return hashed_for("signature", message_digest)
+def _signer(message: Signed, terms: Terms) -> tuple[str, Roster]:
+    if isinstance(message, Parcel):
+        return message.client, terms.roster
+    return message.helper, terms.helpers
 
 
-def _start(kind: type[Any]) -> bytes:
-    return MAGIC + bytes((VERSION, list(_FIELDS).index(kind)))
-
-
-def _unsigned(message: Message, terms: Terms) -> Iterator[Data]:
-    yield _start(type(message)) + terms.digest
-    yield from write_fields(message, _FIELDS[type(message)], shape(terms))
-
-
-# The order of the kinds is part of the format.
 _PARCEL: Final[dict[str, Form]] = {
     "key": fixed(KEY_BYTES, "a public key"),
     "commitments": row("commitments", subset_count, lambda _: HASH_BYTES),
     "boxes": row("boxes", helper_count, box_bytes),
     "words_sha256": HASH,
+    "signature": SIGNATURE,
 }
-_CLAIM: Final[Fields] = (("helper", HELPER), ("subset", SUBSET), ("sum_sha256", HASH))
+_WHOLE: Final[Fields] = (("client", CLIENT), *_PARCEL.items())
+_CLAIM: Final[Fields] = (
+    ("helper", HELPER),
+    ("subset", SUBSET),
+    ("sum_sha256", HASH),
+    ("signature", SIGNATURE),
+)
+# The order of the kinds is part of the format.
 _FIELDS: Final[dict[type[Any], Fields]] = {
-    Parcel: (("client", CLIENT), *_PARCEL.items()),
-    Upload: (
-        ("parcel", nested(Parcel, (("client", CLIENT), *_PARCEL.items()))),
-        ("words", WORDS),
-    ),
-    Delivery: (("parcels", listed(Parcel, **_PARCEL, signature=SIGNATURE)),),
-    Receipt: (("helper", HELPER), ("accepted", CLIENTS)),
+    Parcel: _WHOLE,
+    Upload: (("parcel", nested(Parcel, _WHOLE)), ("words", WORDS)),
+    Delivery: (("parcels", listed(Parcel, **_PARCEL)),),
+    Receipt: (("helper", HELPER), ("accepted", CLIENTS), ("signature", SIGNATURE)),
     Proposal: (("survivors", CLIENTS),),
-    Vote: (("helper", HELPER), ("lock_sha256", HASH)),
+    Vote: (("helper", HELPER), ("lock_sha256", HASH), ("signature", SIGNATURE)),
     Request: (
         ("helper", HELPER),
         ("survivors", CLIENTS),
@@ -334,3 +234,8 @@ _FIELDS: Final[dict[type[Any], Fields]] = {
     PartialSum: (("claim", nested(Claim, _CLAIM)), ("words", SOME_WORDS)),
 }
 _KEY_KIND: Final = 255
+_FORMAT: Final = Format[Message, Terms](MAGIC, "round, roster, model or configuration", _FIELDS)
+_SIGNING: Final = Signing[Signed, Terms](_FORMAT.digest, partial(hashed_for, "signature"), _signer)
+
+write, read, digest = _FORMAT.write, _FORMAT.read, _FORMAT.digest
+signed, require_signed = _SIGNING.signed, _SIGNING.require_signed

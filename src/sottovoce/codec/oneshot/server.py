@@ -36,9 +36,9 @@ from sottovoce.codec.oneshot.messages import (
     Upload,
     Vote,
     require_signed,
-    unpack_words,
 )
 from sottovoce.codec.oneshot.terms import Terms
+from sottovoce.codec.words import unpack_words
 from sottovoce.errors import AbortedError, VerificationError
 
 Stage = Literal["uploads", "receipts", "votes", "sums", "the sum"]

@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import combinations
 from typing import Final
 
-import numpy as np
-
-from sottovoce.codec.oneshot.keys import KEY_BYTES, hashed_for, require_point
+from sottovoce.codec import terms as agreed
+from sottovoce.codec.oneshot.keys import hashed_for
 from sottovoce.codec.roster import Roster, require_signature
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.codec.sealing import KEY_BYTES, require_point
+from sottovoce.codec.terms import require_agreed, require_integer
+from sottovoce.errors import VerificationError
 
 TRUST: Final[str] = (
     "whoever holds the server and one helper more than helpers.colluding allows sees every "
@@ -21,9 +22,6 @@ TRUST: Final[str] = (
 """What breaks the protocol, as a warning can quote it."""
 
 MOST_HELPERS: Final = 7
-LONGEST: Final = 2**32 - 1
-_WORD_BITS: Final = 16
-_HASH_BYTES: Final = 32
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,11 @@ class Terms:
     minimum_survivors: int
 
     def __post_init__(self) -> None:
-        for name in ("run", "config_sha256", "model_sha256"):
-            value = getattr(self, name)
-            if not isinstance(value, bytes) or len(value) != _HASH_BYTES:
-                raise ConfigError(f"{name} is not {_HASH_BYTES} bytes")
-        _require_cohort(self.cohort, self.roster)
-        _require("round", self.round, 0, 2**63 - 1)
-        _require("length", self.length, 1, LONGEST)
-        _require("bits", self.bits, 8, 32)
-        _require("minimum_survivors", self.minimum_survivors, 2, len(self.cohort))
-        _require("the number of helpers", len(self.helpers.members), 2, MOST_HELPERS)
-        _require("colluding", self.colluding, 1, len(self.helpers.members) - 1)
+        hashes = ("run", "config_sha256", "model_sha256")
+        require_agreed(self, hashes, pinned_by="all helpers")
+        require_integer("minimum_survivors", self.minimum_survivors, 2, len(self.cohort))
+        require_integer("the number of helpers", len(self.helpers.members), 2, MOST_HELPERS)
+        require_integer("colluding", self.colluding, 1, len(self.helpers.members) - 1)
         self._require_helper_keys()
 
     def _require_helper_keys(self) -> None:
@@ -115,6 +107,11 @@ class Terms:
             require_point(key, owner=f"helper {name!r}")
             if owners.setdefault(key, name) != name:
                 raise VerificationError(f"helpers {owners[key]!r} and {name!r} have the same key")
+
+    position = cached_property(agreed.position)
+    word = cached_property(agreed.word)
+    largest = cached_property(agreed.largest)
+    title = cached_property(agreed.title)
 
     @cached_property
     def subsets(self) -> tuple[tuple[str, ...], ...]:
@@ -144,11 +141,6 @@ class Terms:
         return (len(self.helpers.members) + self.colluding) // 2 + 1
 
     @cached_property
-    def position(self) -> Mapping[str, int]:
-        """Where each client stands in the cohort."""
-        return {name: place for place, name in enumerate(self.cohort)}
-
-    @cached_property
     def helper_position(self) -> Mapping[str, int]:
         """Where each helper stands among the helpers."""
         return {name: place for place, name in enumerate(self.helpers.members)}
@@ -170,35 +162,4 @@ class Terms:
             self.bits,
             self.minimum_survivors,
             *self.cohort,
-        )
-
-    @property
-    def word(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-        """The type that one entry has in memory."""
-        return np.dtype(np.uint16) if self.bits <= _WORD_BITS else np.dtype(np.uint32)
-
-    @property
-    def largest(self) -> int:
-        """2^bits - 1, the largest value of an entry."""
-        return (1 << self.bits) - 1
-
-    @property
-    def title(self) -> str:
-        """How an error names this sum."""
-        return f"round {self.round}"
-
-
-def _require(name: str, value: int, least: int, most: int) -> None:
-    if not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name} is {value!r}", allowed=f"an integer from {least} to {most}")
-
-
-def _require_cohort(cohort: tuple[str, ...], roster: Roster) -> None:
-    if len(cohort) < 2 or list(cohort) != sorted(set(cohort)):
-        raise ConfigError("the cohort is not a sorted list of at least two different clients")
-    strangers = [name for name in cohort if name not in roster.members]
-    if strangers:
-        raise ConfigError(
-            f"the cohort has {strangers[0]!r}, who is not in the roster",
-            remedy="Whoever takes part has an identity that all helpers have pinned",
         )

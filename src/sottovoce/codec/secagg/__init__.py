@@ -23,7 +23,7 @@ Stage 4 exists only where the server is not trusted to tell everybody the same.
 - ``terms``: what both sides agree on, bound into every key and every signature;
 - ``keys``: everything that is derived from a secret;
 - ``kem``: ML-KEM-768, and ``hybrid``: what terms with ``post_quantum`` derive and seal besides;
-- ``forms``: how the parts of messages and states are written as bytes;
+- ``forms``: what ``post_quantum`` changes in how fields are written as bytes;
 - ``messages``: what travels, signed by whoever sends it;
 - ``states``: where a client stands, and what it still holds;
 - ``client``: pure steps from one state to the next;

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from sottovoce.codec import masks, shamir
+from sottovoce.codec import masks, sealing, shamir
 from sottovoce.codec.masks import Words
-from sottovoce.codec.roster import Identity
+from sottovoce.codec.roster import HASH_BYTES, Identity
 from sottovoce.codec.secagg import hybrid, kem, keys
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
@@ -33,7 +33,6 @@ from sottovoce.codec.secagg.messages import (
     UnmaskRequest,
     Upload,
     digest,
-    pack_words,
     require_signed,
     signed,
 )
@@ -49,13 +48,13 @@ from sottovoce.codec.secagg.states import (
     at,
 )
 from sottovoce.codec.secagg.terms import Terms
+from sottovoce.codec.terms import require_member
+from sottovoce.codec.words import pack_words, require_vector
 from sottovoce.errors import VerificationError
 from sottovoce.rng import Source
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
-
-_HASH_BYTES: Final = 32
 
 
 def advertise(
@@ -77,16 +76,10 @@ def advertise(
         VerificationError: the client is not in the cohort, or the roster has pinned another
             identity for it.
     """
-    if client not in terms.position:
-        raise VerificationError(f"client {client!r} is not in the cohort of {terms.title}")
-    if identity.public != terms.roster.members[client]:
-        raise VerificationError(
-            f"the identity of client {client!r} is not the one in the roster",
-            remedy="Sign with the key that the other clients have pinned",
-        )
+    require_member(identity, client, terms, pinned_by="other clients")
     mask_secret, seal_secret = shamir.draw_secret(source), shamir.draw_secret(source)
     mask_key, mask_kem_key = hybrid.mask_keys(mask_secret, terms, client)
-    seal_key = keys.public_bytes(keys.private_key(seal_secret))
+    seal_key = sealing.public_bytes(sealing.private_key(seal_secret))
     seal_seed = seal_kem_key = b""
     if terms.post_quantum:
         seal_seed = source.words(kem.SEED_BYTES // 8).tobytes()
@@ -137,13 +130,13 @@ def share(
         for secret in (seed, state.mask_secret)
     ]
     masking = hybrid.mask_key(state.mask_secret, terms, me)
-    sealing = keys.private_key(state.seal_secret)
+    opening = sealing.private_key(state.seal_secret)
     links = hybrid.link_secret(state.mask_secret, terms, me) if terms.post_quantum else b""
     neighbours, boxes, deposits = [], [], []
     for peer in peers:
-        name = peer.client
-        pair_secret = keys.agree(masking, peer.mask_key, peer=name)
-        common = keys.agree(sealing, peer.seal_key, peer=name)
+        name, owner = peer.client, f"client {peer.client!r}"
+        pair_secret = sealing.agree(masking, peer.mask_key, owner=owner)
+        common = sealing.agree(opening, peer.seal_key, owner=owner)
         opening_key = _seal_key(common, terms, peer, state.sent)
         neighbours.append(Neighbour(name, pair_secret, opening_key))
         link = hybrid.link_for(links, terms, me, name)
@@ -192,7 +185,9 @@ def upload(
     state = at(state, Shared)
     terms, me = state.terms, state.client
     answers = digest(inbox, terms)
-    _require_vector(vector, model_sha256, terms)
+    require_vector(vector, terms)
+    if len(model_sha256) != HASH_BYTES:
+        raise VerificationError(f"a model's hash of {len(model_sha256)} bytes", allowed="32 bytes")
     neighbours = _checked_included(state, inbox)
     private = kem.private_key(state.seal_seed) if terms.post_quantum else None
     plus: list[bytes] = [keys.self_key(state.seed, terms, me)]
@@ -316,7 +311,7 @@ def _boxed(
     if terms.post_quantum:
         key, ciphertext = hybrid.sealing_key(key, peer.seal_kem_key, terms, me, name)
         link_commitment = hybrid.commitment(link, terms, me, name)
-    nonce = source.words(2).tobytes()[: keys.NONCE_BYTES]
+    nonce = source.words(2).tobytes()[: sealing.NONCE_BYTES]
     return SealedShare(
         name,
         keys.seal(key, nonce, own + mask + link, terms, me, name),
@@ -346,21 +341,6 @@ def _near(listed: Sequence[str], addressee: str, terms: Terms, me: str) -> list[
             allowed=f"{terms.threshold} or more",
         )
     return near
-
-
-def _require_vector(vector: Words, model_sha256: bytes, terms: Terms) -> None:
-    if vector.dtype != terms.word or vector.shape != (terms.length,):
-        raise VerificationError(
-            f"a vector of {vector.dtype} and shape {vector.shape}",
-            allowed=f"{terms.word} and shape ({terms.length},)",
-        )
-    if int(vector.max()) > terms.largest:
-        raise VerificationError(
-            f"the vector has an entry beyond {terms.bits} bits",
-            remedy="Encode it for the width that the terms name",
-        )
-    if len(model_sha256) != _HASH_BYTES:
-        raise VerificationError(f"a model's hash of {len(model_sha256)} bytes", allowed="32 bytes")
 
 
 def _checked_included(state: Shared, inbox: Inbox) -> list[Neighbour]:

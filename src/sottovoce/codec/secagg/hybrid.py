@@ -24,9 +24,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from sottovoce.codec import sealing
+from sottovoce.codec.sealing import derive
 from sottovoce.codec.secagg import kem, keys
 from sottovoce.codec.secagg.terms import Terms, hashed_for
 from sottovoce.errors import VerificationError
@@ -39,9 +38,7 @@ LINK_BYTES: Final = 32
 BOX_BYTES: Final = keys.BOX_BYTES + LINK_BYTES
 """A sealed pair of shares and a link; one size, though only the smaller name's link is used."""
 
-DEPOSIT_BYTES: Final = LINK_BYTES + keys.TAG_BYTES
-# A deposit's key is made for it alone, out of a fresh ciphertext.
-_NONCE: Final = bytes(keys.NONCE_BYTES)
+DEPOSIT_BYTES: Final = LINK_BYTES + sealing.TAG_BYTES
 
 
 def mask_keys(mask_secret: bytes, terms: Terms, client: str) -> tuple[bytes, bytes]:
@@ -49,7 +46,7 @@ def mask_keys(mask_secret: bytes, terms: Terms, client: str) -> tuple[bytes, byt
 
     The second is empty in plain terms.
     """
-    public = keys.public_bytes(mask_key(mask_secret, terms, client))
+    public = sealing.public_bytes(mask_key(mask_secret, terms, client))
     if not terms.post_quantum:
         return public, b""
     return public, kem.public_bytes(mask_kem_key(mask_secret, terms, client))
@@ -62,9 +59,9 @@ def mask_key(mask_secret: bytes, terms: Terms, client: str) -> X25519PrivateKey:
         - with ``post_quantum``, its scalar says nothing of the mask secret.
     """
     if not terms.post_quantum:
-        return keys.private_key(mask_secret)
+        return sealing.private_key(mask_secret)
     info = hashed_for("mask x25519", terms.digest, client)
-    return keys.private_key(keys.derive(mask_secret, info, salt=terms.roster.root))
+    return sealing.private_key(derive(mask_secret, info, salt=terms.roster.root))
 
 
 def mask_kem_key(mask_secret: bytes, terms: Terms, client: str) -> MLKEM768PrivateKey:
@@ -74,16 +71,12 @@ def mask_kem_key(mask_secret: bytes, terms: Terms, client: str) -> MLKEM768Priva
         - it opens no box: those are sealed to another key, with a seed of its own.
     """
     info = hashed_for("mask kem", terms.digest, client)
-    return kem.private_key(
-        keys.derive(mask_secret, info, salt=terms.roster.root, size=kem.SEED_BYTES)
-    )
+    return kem.private_key(derive(mask_secret, info, salt=terms.roster.root, size=kem.SEED_BYTES))
 
 
 def link_secret(mask_secret: bytes, terms: Terms, client: str) -> bytes:
     """Derive what all links of one client follow from, so that the mask secret can be forgotten."""
-    return keys.derive(
-        mask_secret, hashed_for("links", terms.digest, client), salt=terms.roster.root
-    )
+    return derive(mask_secret, hashed_for("links", terms.digest, client), salt=terms.roster.root)
 
 
 def link(secret: bytes, terms: Terms, low: str, high: str) -> bytes:
@@ -92,7 +85,7 @@ def link(secret: bytes, terms: Terms, low: str, high: str) -> bytes:
     Guarantees:
         - the links of other pairs do not follow from it.
     """
-    return keys.derive(secret, hashed_for("link", terms.digest, low, high), salt=terms.roster.root)
+    return derive(secret, hashed_for("link", terms.digest, low, high), salt=terms.roster.root)
 
 
 def commitment(value: bytes, terms: Terms, sender: str, receiver: str) -> bytes:
@@ -171,7 +164,8 @@ def deposit(
     """
     secret, ciphertext = kem.encapsulate(public, peer=high)
     key = _deposit_key(shared, secret, ciphertext, terms, low, high)
-    return ciphertext, ChaCha20Poly1305(key).encrypt(_NONCE, value, None)
+    # The key is made for this box alone, out of a fresh ciphertext.
+    return ciphertext, sealing.seal(key, sealing.ONCE, value, b"")
 
 
 def open_deposit(
@@ -190,10 +184,7 @@ def open_deposit(
     ciphertext, box = sealed
     secret = kem.decapsulate(private, ciphertext, peer=low)
     key = _deposit_key(shared, secret, ciphertext, terms, low, high)
-    try:
-        return ChaCha20Poly1305(key).decrypt(_NONCE, box, None)
-    except InvalidTag as problem:
-        raise wrong_link(terms, low, high) from problem
+    return sealing.unseal(key, sealing.ONCE, box, b"", refused=wrong_link(terms, low, high))
 
 
 def wrong_link(terms: Terms, low: str, high: str) -> VerificationError:
@@ -208,11 +199,11 @@ def _box_key(
     half: bytes, secret: bytes, ciphertext: bytes, terms: Terms, sender: str, receiver: str
 ) -> bytes:
     info = hashed_for("hybrid seal", terms.digest, sender, receiver, ciphertext)
-    return keys.derive(half + secret, info, salt=terms.roster.root)
+    return derive(half + secret, info, salt=terms.roster.root)
 
 
 def _deposit_key(
     shared: bytes, secret: bytes, ciphertext: bytes, terms: Terms, low: str, high: str
 ) -> bytes:
     info = hashed_for("deposit", terms.digest, low, high, ciphertext)
-    return keys.derive(shared + secret, info, salt=terms.roster.root)
+    return derive(shared + secret, info, salt=terms.roster.root)

@@ -1,48 +1,37 @@
-"""What travels in one secure sum, and the one way to write each message as bytes.
+"""What travels in one secure sum, and its one binary form.
 
     "SVSA" | version | kind | digest of the terms (32) | fields | signature (64) of a client's own
 
-``forms`` says how a field is written. The words of an upload are packed in blocks.
+``codec.envelope`` writes, reads and signs it, ``codec.forms`` says how a field is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Final, Literal, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
 
-from sottovoce.codec import wire
-from sottovoce.codec.masks import Words
-from sottovoce.codec.roster import SIGNATURE_BYTES, Identity, require_signature
-from sottovoce.codec.secagg import hybrid, kem
-from sottovoce.codec.secagg.forms import (
+from sottovoce.codec.envelope import Format, Signing
+from sottovoce.codec.forms import (
     CLIENT,
     CLIENTS,
     HASH,
-    HASH_BYTES,
-    NOTHING,
+    SIGNATURE,
     Data,
     Fields,
     Form,
     Reader,
-    either,
     fixed,
-    fixed_either,
     listed,
-    read_fields,
-    write_fields,
 )
+from sottovoce.codec.roster import HASH_BYTES
+from sottovoce.codec.sealing import KEY_BYTES
+from sottovoce.codec.secagg import hybrid, kem
+from sottovoce.codec.secagg.forms import NOTHING, either, fixed_either
 from sottovoce.codec.secagg.keys import BOX_BYTES, Kind
 from sottovoce.codec.secagg.terms import Terms, hashed_for
 from sottovoce.codec.shamir import SHARE_BYTES
-from sottovoce.errors import VerificationError
-
-MAGIC: Final = b"SVSA"
-VERSION: Final = 1
-_PUBLIC_KEY_BYTES: Final = 32
-# Entries in a block: in the cache of a core, and a multiple of eight.
-_BLOCK: Final = 2**15
+from sottovoce.codec.words import packed
 
 
 @dataclass(frozen=True)
@@ -207,137 +196,6 @@ class Unmasking:
 
 Signed = Advertisement | SealedShares | Upload | Acknowledgement | Unmasking
 Message = Signed | Cohort | Inbox | Survivors | UnmaskRequest
-_M = TypeVar("_M", bound=Message)
-_S = TypeVar("_S", bound=Signed)
-
-
-def write(message: Message, terms: Terms) -> bytes:
-    """Write a message as bytes.
-
-    Guarantees:
-        - ``read`` gives an equal message back, and no other message has these bytes.
-
-    Raises:
-        VerificationError: a client outside the cohort, a list that is not in the cohort's order
-            or names somebody twice, or a field of a wrong size.
-    """
-    parts = list(_unsigned(message, terms))
-    if isinstance(message, Signed):
-        parts.append(_SIGNATURE.write(message.signature, terms))
-    return b"".join(parts)
-
-
-def read(kind: type[_M], data: Data, terms: Terms, *, sender: str = "a peer") -> _M:
-    """Read a message of one kind, as somebody else sent it.
-
-    Args:
-        kind: what is expected here.
-        data: any bytes. The words of an ``Upload`` stay a view of them.
-        terms: what both sides agreed on.
-        sender: who an error names.
-
-    Guarantees:
-        - whatever the bytes are, the result is a message that ``write`` writes as these bytes, or
-          a VerificationError.
-
-    Raises:
-        VerificationError: as above; the message belongs to other terms, or is of another kind.
-    """
-    reader = Reader(data, f"{kind.__name__} of {sender}")
-    start = _start(kind)
-    if reader.take(len(start)) != start:
-        raise reader.refused("does not begin as one of this version")
-    if reader.take(HASH_BYTES) != terms.digest:
-        raise reader.refused("belongs to another round, roster or configuration")
-    values = read_fields(reader, _FIELDS[kind], terms)
-    if issubclass(kind, Signed):
-        values["signature"] = _SIGNATURE.read(reader, terms)
-    reader.require_end()
-    return kind(**values)
-
-
-def digest(message: Message, terms: Terms) -> bytes:
-    """Hash all of a message but its signature: SHA-256 over its binary form."""
-    hashing = sha256()
-    for part in _unsigned(message, terms):
-        hashing.update(part)
-    return hashing.digest()
-
-
-def signed(message: _S, terms: Terms, identity: Identity) -> _S:
-    """Sign a message as the client it comes from.
-
-    The signature covers the digest of the message, and with it the kind and the terms.
-    """
-    return replace(message, signature=identity.sign(_to_sign(digest(message, terms))))
-
-
-def require_signed(message: Signed, terms: Terms) -> bytes:
-    """Refuse a message that its client has not signed.
-
-    Returns:
-        Its digest.
-
-    Raises:
-        VerificationError: the signature is not that of the pinned identity; names the client.
-    """
-    hashed = digest(message, terms)
-    require_signature(terms.roster, message.client, _to_sign(hashed), message.signature)
-    return hashed
-
-
-def _to_sign(message_digest: bytes) -> bytes:
-    return hashed_for("signature", message_digest)
-
-
-def pack_words(vector: Words, terms: Terms) -> bytes:
-    """Pack a vector block by block, so that it can be read block by block."""
-    return b"".join(
-        wire.pack(vector[begin : begin + _BLOCK], terms.bits)
-        for begin in range(0, terms.length, _BLOCK)
-    )
-
-
-def unpack_words(words: Data, terms: Terms) -> Iterator[tuple[int, Words]]:
-    """Read an upload's words in blocks, each with the place where it begins, the last block first.
-
-    Guarantees:
-        - if the words can be refused at all, it happens before the first block is handed out: only
-          the last one can be ragged, and hold bits that belong to no word.
-
-    Raises:
-        VerificationError: such a bit is set, or the size is not what the terms say.
-    """
-    view = memoryview(words)
-    if len(view) != _words_bytes(terms):
-        raise VerificationError(
-            f"an upload of {len(view)} bytes", allowed=f"{_words_bytes(terms)} bytes"
-        )
-    for begin in reversed(range(0, terms.length, _BLOCK)):
-        count = min(_BLOCK, terms.length - begin)
-        # Full blocks take whole bytes, whatever the width.
-        at = begin * terms.bits // 8
-        size = wire.packed_bytes(count, terms.bits)
-        yield begin, wire.unpack(bytes(view[at : at + size]), terms.bits, count)
-
-
-def _words_bytes(terms: Terms) -> int:
-    full, rest = divmod(terms.length, _BLOCK)
-    block, ragged = (wire.packed_bytes(count, terms.bits) for count in (_BLOCK, rest))
-    return full * block + ragged
-
-
-def _start(kind: type[Any]) -> bytes:
-    return MAGIC + bytes((VERSION, list(_FIELDS).index(kind)))
-
-
-def _unsigned(message: Message, terms: Terms) -> Iterator[Data]:
-    yield _start(type(message)) + terms.digest
-    yield from write_fields(message, _FIELDS[type(message)], terms)
-
-
-def _write_words(words: Data, terms: Terms) -> Data:
-    return fixed(_words_bytes(terms), "the words of an upload").write(words, terms)
 
 
 def _read_kind(reader: Reader, _: Terms) -> Kind:
@@ -349,19 +207,16 @@ def _read_kind(reader: Reader, _: Terms) -> Kind:
 
 _KINDS: Final[tuple[Literal["self"], Literal["mask"]]] = ("self", "mask")
 _KIND: Final = Form(lambda kind, _: bytes((_KINDS.index(kind),)), _read_kind)
-_KEY: Final = fixed(_PUBLIC_KEY_BYTES, "a public key")
-_SIGNATURE: Final = fixed(SIGNATURE_BYTES, "a signature")
-_SHARE: Final = fixed(SHARE_BYTES, "a share")
-_WORDS: Final = Form(_write_words, lambda reader, terms: reader.view(_words_bytes(terms)))
+_KEY: Final = fixed(KEY_BYTES, "a public key")
 _KEM_KEY: Final = fixed_either(0, kem.PUBLIC_BYTES, "an ML-KEM key")
 _CIPHERTEXT: Final = fixed_either(0, kem.CIPHERTEXT_BYTES, "an ML-KEM ciphertext")
-_SHOWN: Final[Fields] = (
-    ("mask_key", _KEY),
-    ("seal_key", _KEY),
-    ("mask_kem_key", _KEM_KEY),
-    ("seal_kem_key", _KEM_KEY),
-)
-_KEYS: Final = listed(Advertisement, **dict(_SHOWN), signature=_SIGNATURE)
+_KEYS: Final[dict[str, Form]] = {
+    "mask_key": _KEY,
+    "seal_key": _KEY,
+    "mask_kem_key": _KEM_KEY,
+    "seal_kem_key": _KEM_KEY,
+    "signature": SIGNATURE,
+}
 _BOXES: Final = listed(
     SealedShare,
     box=fixed_either(BOX_BYTES, hybrid.BOX_BYTES, "a sealed share"),
@@ -374,21 +229,43 @@ _DEPOSITS: Final = either(
     NOTHING,
     listed(Deposit, ciphertext=_CIPHERTEXT, box=fixed(hybrid.DEPOSIT_BYTES, "a deposit")),
 )
-_ENDORSEMENTS: Final = listed(Endorsement, signature=_SIGNATURE)
+_REVEALED: Final = listed(RevealedShare, kind=_KIND, share=fixed(SHARE_BYTES, "a share"))
 
 # The order of the kinds is part of the format.
 _FIELDS: Final[dict[type[Any], Fields]] = {
-    Advertisement: (("client", CLIENT), *_SHOWN),
-    Cohort: (("client", CLIENT), ("present", CLIENTS), ("advertisements", _KEYS)),
-    SealedShares: (("client", CLIENT), ("shares", _BOXES), ("deposits", _DEPOSITS)),
+    Advertisement: (("client", CLIENT), *_KEYS.items()),
+    Cohort: (
+        ("client", CLIENT),
+        ("present", CLIENTS),
+        ("advertisements", listed(Advertisement, **_KEYS)),
+    ),
+    SealedShares: (
+        ("client", CLIENT),
+        ("shares", _BOXES),
+        ("deposits", _DEPOSITS),
+        ("signature", SIGNATURE),
+    ),
     Inbox: (("client", CLIENT), ("included", CLIENTS), ("shares", _BOXES)),
-    Upload: (("client", CLIENT), ("words", _WORDS)),
+    Upload: (
+        ("client", CLIENT),
+        ("words", packed("the words of an upload")),
+        ("signature", SIGNATURE),
+    ),
     Survivors: (("survivors", CLIENTS),),
-    Acknowledgement: (("client", CLIENT), ("survivors_sha256", HASH)),
+    Acknowledgement: (("client", CLIENT), ("survivors_sha256", HASH), ("signature", SIGNATURE)),
     UnmaskRequest: (
         ("client", CLIENT),
         ("survivors", CLIENTS),
-        ("endorsements", _ENDORSEMENTS),
+        ("endorsements", listed(Endorsement, signature=SIGNATURE)),
     ),
-    Unmasking: (("client", CLIENT), ("shares", listed(RevealedShare, kind=_KIND, share=_SHARE))),
+    Unmasking: (("client", CLIENT), ("shares", _REVEALED), ("signature", SIGNATURE)),
 }
+_FORMAT: Final = Format[Message, Terms](b"SVSA", "round, roster or configuration", _FIELDS)
+_SIGNING: Final = Signing[Signed, Terms](
+    _FORMAT.digest,
+    partial(hashed_for, "signature"),
+    lambda message, terms: (message.client, terms.roster),
+)
+
+write, read, digest = _FORMAT.write, _FORMAT.read, _FORMAT.digest
+signed, require_signed = _SIGNING.signed, _SIGNING.require_signed

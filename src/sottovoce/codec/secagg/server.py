@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sottovoce.codec import masks, shamir
+from sottovoce.codec import masks, sealing, shamir
 from sottovoce.codec.masks import Words
 from sottovoce.codec.secagg import hybrid, kem, keys
 from sottovoce.codec.secagg.messages import (
@@ -37,17 +37,15 @@ from sottovoce.codec.secagg.messages import (
     Upload,
     digest,
     require_signed,
-    unpack_words,
 )
 from sottovoce.codec.secagg.terms import Terms
+from sottovoce.codec.words import unpack_words
 from sottovoce.errors import AbortedError, VerificationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
 Stage = Literal["advertisements", "shares", "uploads", "acknowledgements", "unmasking", "the sum"]
-
-_KEYS_AT_ONCE: Final = 512
 
 
 class Server:
@@ -118,7 +116,7 @@ class Server:
         if new is None:
             return
         for key in (message.mask_key, message.seal_key):
-            keys.require_point(key, peer=message.client)
+            sealing.require_point(key, owner=f"client {message.client!r}")
         for key in message.kem_keys:
             kem.require_key(key, peer=message.client)
         for key in message.shown:
@@ -314,10 +312,7 @@ class Server:
                 minus.append(keys.self_key(secret, self.terms, client))
             else:
                 self._pair_keys(client, secret, plus, minus)
-        # A cipher for each key is open at a time, so the keys are taken in portions.
-        for begin in range(0, max(len(plus), len(minus)), _KEYS_AT_ONCE):
-            portion = slice(begin, begin + _KEYS_AT_ONCE)
-            masks.add_masks(self._total, plus[portion], minus[portion])
+        masks.add_masks(self._total, plus, minus)
         self._total &= self._total.dtype.type(self.terms.largest)
         self._stage = "the sum"
         return self._total
@@ -365,7 +360,7 @@ class Server:
         for peer in self.terms.graph[gone]:
             if peer in self._alive:
                 shown = self._advertisements[peer].mask_key
-                shared = keys.agree(private, shown, peer=peer)
+                shared = sealing.agree(private, shown, owner=f"client {peer!r}")
                 if opener is not None:
                     shared += self._link(gone, peer, links, opener, shared)
                 key = keys.pair_key(shared, self.terms, gone, peer, self._model_sha256)

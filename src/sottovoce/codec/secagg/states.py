@@ -13,21 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from sottovoce.codec.secagg.forms import (
-    CLIENT,
-    CLIENTS,
-    HASH,
-    HASH_BYTES,
-    Data,
-    Fields,
-    Form,
-    Reader,
-    fixed,
-    fixed_either,
-    listed,
-    read_fields,
-    write_fields,
-)
+from sottovoce.codec.envelope import Format
+from sottovoce.codec.forms import CLIENT, CLIENTS, HASH, Data, Fields, Form, Reader, fixed, listed
+from sottovoce.codec.roster import HASH_BYTES
+from sottovoce.codec.secagg.forms import fixed_either
 from sottovoce.codec.secagg.kem import SEED_BYTES
 from sottovoce.codec.secagg.messages import (
     Acknowledgement,
@@ -44,8 +33,6 @@ from sottovoce.codec.secagg.messages import (
 from sottovoce.codec.secagg.terms import Terms, hashed_for
 from sottovoce.errors import VerificationError
 
-MAGIC: Final = b"SVST"
-VERSION: Final = 1
 _SECRET_BYTES: Final = 32
 _SIZE_BYTES: Final = 8
 
@@ -210,9 +197,7 @@ def dump(state: State) -> bytes:
     Guarantees:
         - ``load`` with the same terms gives an equal state back.
     """
-    kind, terms = type(state), state.terms
-    parts = [_start(kind), terms.digest, *write_fields(state, _FIELDS[kind], terms)]
-    data = b"".join(parts)
+    data = _FORMAT.write(state, state.terms)
     return data + hashed_for("state", data)
 
 
@@ -229,20 +214,9 @@ def load(data: Data, terms: Terms) -> State:
     reader = Reader(body, "state of a client")
     if hashed_for("state", body) != checksum:
         raise reader.refused("was damaged")
-    start = reader.take(len(MAGIC) + 2)
-    kind = next((kind for kind in _FIELDS if _start(kind) == start), None)
-    if kind is None:
-        raise reader.refused("does not begin as one of this version")
-    if reader.take(HASH_BYTES) != terms.digest:
-        raise reader.refused("belongs to another round, roster or configuration")
-    values = read_fields(reader, _FIELDS[kind], terms)
-    reader.require_end()
+    kind, values = _FORMAT.values(reader, terms, _FIELDS)
     state: State = kind(terms=terms, **values)
     return state
-
-
-def _start(kind: type[Any]) -> bytes:
-    return MAGIC + bytes((VERSION, list(_FIELDS).index(kind)))
 
 
 def _message(kind: type[Any]) -> Form:
@@ -299,3 +273,4 @@ _FIELDS: Final[dict[type[Any], Fields]] = {
     ),
     Answered: (("client", CLIENT), ("answers", HASH), ("sent", _message(Unmasking))),
 }
+_FORMAT: Final = Format[State, Terms](b"SVST", "round, roster or configuration", _FIELDS)

@@ -7,30 +7,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-import numpy as np
-
 from sottovoce.codec import graph
+from sottovoce.codec import terms as agreed
 from sottovoce.codec.roster import Roster, hashed
 from sottovoce.codec.secagg import kem
-from sottovoce.errors import ConfigError
+from sottovoce.codec.terms import LONGEST, require_agreed, require_integer
 
 PROTOCOL: Final = "sottovoce secagg v1"
 """Stands before everything that is hashed, derived or signed here."""
 
-LONGEST: Final = 2**32 - 1
-_WORD_BITS: Final = 16
-_HASH_BYTES: Final = 32
-
 
 def hashed_for(purpose: str, *parts: bytes | str | int) -> bytes:
-    """Hash parts for one purpose of this protocol: SHA-256 over the purpose and every part.
-
-    Each part counts with its length; what type a part has is fixed by the purpose.
-
-    >>> hashed_for("x", "a", "bc") == hashed_for("x", "ab", "c")
-    False
-    """
-    return hashed(f"{PROTOCOL} {purpose}", *map(_written, parts))
+    """Hash parts for one purpose of this protocol, as ``roster.hashed`` does."""
+    return hashed(f"{PROTOCOL} {purpose}", *parts)
 
 
 @dataclass(frozen=True)
@@ -81,33 +70,28 @@ class Terms:
     post_quantum: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("run", "beacon", "config_sha256"):
-            value = getattr(self, name)
-            if not isinstance(value, bytes) or len(value) != _HASH_BYTES:
-                raise ConfigError(f"{name} is not {_HASH_BYTES} bytes")
-        _require_cohort(self.cohort, self.roster)
-        _require("round", self.round, 0, 2**63 - 1)
-        _require("length", self.length, 1, LONGEST)
-        _require("bits", self.bits, 8, 32)
-        _require("neighbours", self.neighbours, 1, LONGEST)
+        require_agreed(self, ("run", "beacon", "config_sha256"), pinned_by="all others")
+        require_integer("neighbours", self.neighbours, 1, LONGEST)
         # The graph may be complete where ``neighbours`` asks for less, so it is the graph that
         # says how many shares there are; it is regular.
         degree = len(self.graph[self.cohort[0]])
-        _require("threshold", self.threshold, degree // 2 + 1 if self.malicious else 1, degree)
+        require_integer(
+            "threshold", self.threshold, degree // 2 + 1 if self.malicious else 1, degree
+        )
         lowest = max(2, self.threshold)
-        _require("minimum_survivors", self.minimum_survivors, lowest, len(self.cohort))
+        require_integer("minimum_survivors", self.minimum_survivors, lowest, len(self.cohort))
         if self.post_quantum:
             kem.require_available()
+
+    position = cached_property(agreed.position)
+    word = cached_property(agreed.word)
+    largest = cached_property(agreed.largest)
+    title = cached_property(agreed.title)
 
     @cached_property
     def graph(self) -> Mapping[str, tuple[str, ...]]:
         """Who is whose neighbour."""
         return graph.neighbours(self.beacon, self.round, self.cohort, self.neighbours)
-
-    @cached_property
-    def position(self) -> Mapping[str, int]:
-        """Where each client stands in the cohort."""
-        return {name: place for place, name in enumerate(self.cohort)}
 
     @cached_property
     def digest(self) -> bytes:
@@ -127,41 +111,4 @@ class Terms:
             # Two bits of one number, so that terms without the second have the digest of old.
             int(self.malicious) + 2 * int(self.post_quantum),
             *self.cohort,
-        )
-
-    @property
-    def word(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-        """The type that one entry has in memory."""
-        return np.dtype(np.uint16) if self.bits <= _WORD_BITS else np.dtype(np.uint32)
-
-    @property
-    def largest(self) -> int:
-        """2^bits - 1, the largest value of an entry."""
-        return (1 << self.bits) - 1
-
-    @property
-    def title(self) -> str:
-        """How an error names this sum."""
-        return f"round {self.round}"
-
-
-def _written(part: bytes | str | int) -> bytes:
-    if isinstance(part, int):
-        return part.to_bytes(8, "big")
-    return part.encode() if isinstance(part, str) else part
-
-
-def _require(name: str, value: int, least: int, most: int) -> None:
-    if not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name} is {value!r}", allowed=f"an integer from {least} to {most}")
-
-
-def _require_cohort(cohort: tuple[str, ...], roster: Roster) -> None:
-    if len(cohort) < 2 or list(cohort) != sorted(set(cohort)):
-        raise ConfigError("the cohort is not a sorted list of at least two different clients")
-    strangers = [name for name in cohort if name not in roster.members]
-    if strangers:
-        raise ConfigError(
-            f"the cohort has {strangers[0]!r}, who is not in the roster",
-            remedy="Whoever takes part has an identity that all others have pinned",
         )
