@@ -45,6 +45,11 @@ unit = "none"                     # has no default; "owner", "client" or "exampl
 # epsilon = 8.0                   # with one of them: how well, and at what price
 # delta = 1e-5
 # clip_norm = 1.0
+# trust = "none"                  # all parties share one noise, and no server is trusted with it
+
+# [secure]                        # the server sees the sum of a round and nobody's update
+# aggregation = "secagg"          # or "helpers", "he": docs/secure-sums.md
+# clip_norm = 2.0                 # the bound on one party's update
 """
 
 _TALK = {
