@@ -281,7 +281,7 @@ def test_the_plan_and_the_sums_agree_on_the_noise(
         # Five deliver, of whom one may be corrupt.
         assert (noise.shares.certain, noise.shares.clients) == (4, 5)
         assert noise.shares.noise_std == plan.noise_std == 0.5
-        assert noise.shares.multiplier >= plan.shares.multiplier
+        assert plan.shares.lattice.covers(noise.shares.lattice)
 
 
 def test_no_noise_is_drawn_twice(world: Prepared, tmp_path: Path) -> None:
@@ -742,3 +742,34 @@ def test_a_loss_that_is_not_finite_stops_nobody(
 
     monkeypatch.setattr(play, "_finish", spoil)
     assert federate(shared(world, tmp_path / "run")).rounds == 2
+
+
+def test_the_chance_of_a_wrap_is_said_and_small(world: Prepared, tmp_path: Path) -> None:
+    run = shared(world, tmp_path)
+    told = sums.told(run)
+    found = secure.facts(**told)["wrap_log2"]
+    assert -300 < found <= -30
+    (line,) = secure.claim(**told)
+    assert f"with a chance of at most 2^{math.ceil(found)}" in line
+    plain = sums.told(at(world, tmp_path, "none", secure=SECAGG | {"clip_norm": 1.0}))
+    assert secure.facts(**plain)["wrap_log2"] is None
+    assert "wraps" not in secure.claim(**plain)[0]
+
+
+def test_narrow_shares_are_charged_one_by_one_where_that_is_dearer(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """Shares of half an integer are far from a Gaussian, and each sum pays for that by itself."""
+    run = shared(world, tmp_path, "owner", mechanism="discrete_gaussian")
+    plan = next(iter(run.plans.plans.values()))
+    assert plan.shares is not None
+    narrow = replace(plan.shares, noise_std=1.2 / plan.shares.lattice.scale)
+    narrow = replace(narrow, lattice=replace(narrow.lattice, l2=0.05))
+    plans = replace(run.plans, plans=dict.fromkeys(NAMES, replace(plan, shares=narrow)))
+    spent = dict.fromkeys(NAMES, 1)
+    singly, together = (
+        accounting.epsilon(releases, plan.delta).epsilon
+        for releases in ([(narrow.release, 25)], [(narrow.moved_by(5).release, 1)])
+    )
+    assert singly > 1.2 * together
+    assert plans.everywhere(spent).epsilon >= singly

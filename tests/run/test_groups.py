@@ -29,6 +29,7 @@ from sottovoce.run.secure import Summing
 from sottovoce.update import Layout, Update
 
 NAMES = tuple(f"client {place:02d}" for place in range(10))
+CODING = Coding(100, 1.0, 8, 16)
 MEDIAN = {"group_size": 2, "robust": "median"}
 RULES: dict[str, Callable[[Any], Any]] = {
     "median": aggregate.median,
@@ -252,5 +253,5 @@ def test_what_is_said_holds_for_the_smallest_group(world: Prepared, tmp_path: Pa
 
 def test_a_run_says_that_groups_are_seen() -> None:
     settings = SecureSettings.model_validate(SECAGG | {"group_size": 3, "robust": "median"})
-    (line,) = secure.claim(settings, 4, bits=16, least=4)
+    (line,) = secure.claim(settings, 4, coding=CODING, least=4)
     assert "the sums of groups of 3 clients or more, joined by median" in line

@@ -13,6 +13,7 @@ from test_faults import Killed
 from test_private_run import READ_ONE_BY_ONE, STRATEGIES, strategy_of
 from test_spending import at, build_world, payloads
 
+from sottovoce.codec.coding import Coding
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.codec.wire import unpack
 from sottovoce.errors import ConfigError, VerificationError
@@ -22,6 +23,7 @@ from sottovoce.run.prepare import Prepared
 
 NAMES = tuple(f"client {place}" for place in range(5))
 PLAIN = {"clip_norm": 1.0}
+CODING = Coding(100, 1.0, 8, 16)
 SECAGG = {**PLAIN, "aggregation": "secagg"}
 
 
@@ -289,7 +291,7 @@ def test_what_a_secure_sum_cannot_serve_is_refused(
 def test_a_run_says_what_its_server_will_see(more: dict[str, Any], sentence: str) -> None:
     settings = SecureSettings.model_validate(PLAIN | more)
     least = secure.least_survivors(settings, 8)
-    (line,) = secure.claim(settings, 8, bits=16, least=least)
+    (line,) = secure.claim(settings, 8, coding=CODING, least=least)
     assert sentence in line
 
 
@@ -298,7 +300,7 @@ def test_so_many_that_work_with_a_malicious_server_learn_nothing(clients: int) -
     """Told different survivors, two disjoint sets of honest neighbours cannot both be enough."""
     settings = SecureSettings.model_validate(SECAGG)
     least = secure.least_survivors(settings, clients)
-    told = secure.facts(settings, clients, bits=16, least=least)
+    told = secure.facts(settings, clients, coding=CODING, least=least)
     corrupt, threshold, k = told["colluding"], told["threshold"], told["neighbours"]
     honest = k - corrupt
     assert corrupt >= 0

@@ -124,11 +124,6 @@ class Shares:
         return self.noise_std_steps / math.sqrt(self.certain)
 
     @property
-    def multiplier(self) -> float:
-        """The certain noise over how far one unit moves the sum, rounding included."""
-        return self.noise_std_steps / self.lattice.l2
-
-    @property
     def release(self) -> Concentrated | Renyi:
         """What one sum costs, for the accountant.
 

@@ -44,6 +44,18 @@ class Crowd:
     rounds: int
 
 
+def clip_norm_of(config: Config) -> float | None:
+    """The bound that words are written by; None where updates do not travel as words."""
+    shared = config.privacy.trust == "none"
+    bound = config.privacy.clip_norm if shared else config.secure.clip_norm
+    return bound if isinstance(bound, float) else None
+
+
+def clients_in_a_round(config: Config, everyone: int) -> int:
+    """The most clients that take part in one round, in one sum or in several."""
+    return min(config.federation.clients_per_round or everyone, everyone)
+
+
 def crowd_of(config: Config, units: Collection[int]) -> Crowd:
     """Who is in the sums of a run.
 
@@ -52,7 +64,7 @@ def crowd_of(config: Config, units: Collection[int]) -> Crowd:
         units: how many units each client of the federation holds.
     """
     federation, secure = config.federation, config.secure
-    clients = min(federation.clients_per_round or len(units), len(units))
+    clients = clients_in_a_round(config, len(units))
     minimum = federation.minimum_clients
     if secure.group_size is not None:
         clients, minimum = largest_group(clients, secure.group_size), 1
@@ -83,8 +95,8 @@ def coding_of(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -
         ConfigError: the words are too narrow.
     """
     privacy, secure = config.privacy, config.secure
-    clip_norm = privacy.clip_norm if privacy.trust == "none" else secure.clip_norm
-    if not isinstance(clip_norm, float):
+    clip_norm = clip_norm_of(config)
+    if clip_norm is None:
         return None
     inside = privacy.trust == "none" and privacy.inside_clients
 

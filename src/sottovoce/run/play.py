@@ -203,16 +203,17 @@ def _closed(
     protection: Protection | None,
 ) -> Played:
     """Let what the clients send be added up, and the server go on from it."""
-    finished, received = as_sent(prepared, server, finished)
+    leaves = as_sent(prepared, server, finished)
+    finished, received = leaves.pairs, leaves.travels
     sent = [update for update, _ in finished]
     absent = {*cohort.silent, *diverged}
-    summed = summed_by(prepared, server, sent, absent, contributions_of(protection))
+    summed = summed_by(prepared, server, leaves, absent, contributions_of(protection))
     out: set[str] = set()
     if summed is not None:
         # Whose group was too small for a sum has sent in vain, and remembers no such round.
         out = {update.client for update in sent} - set(summed.clients)
         finished = [pair for pair in finished if pair[0].client not in out]
-        sent, received = [update for update, _ in finished], dict(summed.received)
+        sent, received = [update for update, _ in finished], summed.received
     zeroed = _zeroed(prepared, protection, sent)
     if summed is not None and prepared.plans.whole_clients:
         # Nobody but the client itself may count with these figures of its text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -86,23 +86,28 @@ def least_survivors(secure: SecureSettings, clients: int, minimum: int = 1) -> i
     return max(minimum, 1 if secure.aggregation == "none" else FEWEST_MEMBERS)
 
 
-def facts(secure: SecureSettings, clients: int, *, bits: int | None, least: int) -> dict[str, Any]:
+def facts(
+    secure: SecureSettings, clients: int, *, coding: Coding | None, least: int
+) -> dict[str, Any]:
     """How the sums of a run are protected, as ``sotto run --json`` says it.
 
     Args:
         secure: the section ``[secure]``.
         clients: how many a round has.
-        bits: the width of a word; None where updates travel as they are.
+        coding: how words are written; None where updates travel as they are.
         least: how many have to deliver.
 
     Returns:
         ``colluding`` is how many may work with the server without learning anything of a client's
         update: of its neighbours under ``secagg``, of the helpers under ``helpers``, of all
-        clients under ``he``; None where the server sees each update.
+        clients under ``he``; None where the server sees each update. ``wrap_log2`` bounds log2 of
+        the chance that noise wraps a sum anywhere in the run; None without noise in words.
     """
+    noisy = coding is not None and coding.noise_std > 0
     told: dict[str, Any] = {
         "aggregation": secure.aggregation,
-        "bits": bits,
+        "bits": None if coding is None else coding.bits,
+        "wrap_log2": coding.wrap_log2 if coding is not None and noisy else None,
         "least": least,
         "colluding": None,
         "compress": secure.compress,
@@ -140,14 +145,16 @@ def colluding(secure: SecureSettings, clients: int) -> int | None:
     return 2 * threshold - neighbours - 1
 
 
-def claim(secure: SecureSettings, clients: int, *, bits: int | None, least: int) -> list[str]:
+def claim(secure: SecureSettings, clients: int, *, coding: Coding | None, least: int) -> list[str]:
     """Say before a run what its server will see, and what would undo that; as ``facts``.
 
-    >>> claim(SecureSettings(), 8, bits=None, least=1)
+    >>> claim(SecureSettings(), 8, coding=None, least=1)
     ['Sums: the server sees the update of every client.']
     """
-    told = facts(secure, clients, bits=bits, least=least)
+    told = facts(secure, clients, coding=coding, least=least)
     words = "" if told["bits"] is None else f", in words of {told['bits']} bits"
+    if told["wrap_log2"] is not None:
+        words += f", where noise wraps a sum of the run with a chance of at most 2^{ceil(told['wrap_log2'])}"
     if secure.compress is not None:
         words = f", in {secure.compress} bits an entry"
     sums = "the sum of a round"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sottovoce.codec.coding import Coding
 from sottovoce.config import Config
@@ -12,7 +15,14 @@ from sottovoce.errors import VerificationError
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
 from sottovoce.run.cohorts import Cohort, cohorts
-from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of
+from sottovoce.run.distributed import (
+    Crowd,
+    clients_in_a_round,
+    clip_norm_of,
+    coding_of,
+    crowd_of,
+    lattice_of,
+)
 from sottovoce.run.groups import require_groups, smallest_group, sum_in_groups
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import drawn_from
@@ -33,15 +43,26 @@ from sottovoce.train import ClientState, Round, rate_of
 from sottovoce.update import Layout, Update, scale
 
 
-def in_words(config: Config) -> bool:
-    """Whether updates travel as words of b bits and not as they are."""
-    return config.secure.clip_norm is not None or config.privacy.trust == "none"
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What leaves the clients of a round.
+
+    Args:
+        pairs: the updates as the server reads them, with what each client remembers.
+        travels: what the server receives, by client and stage, where that is neither words nor
+            plain tensors.
+        parts: which entries travel; None for all.
+    """
+
+    pairs: Sequence[tuple[Update, ClientState]]
+    travels: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+    parts: NDArray[np.int64] | None = None
 
 
 def summed_by(
     prepared: Prepared,
     server: ServerState,
-    sent: Sequence[Update],
+    sent: Sent,
     absent: Collection[str],
     contributions: Mapping[str, Contribution],
 ) -> Summed | None:
@@ -50,22 +71,19 @@ def summed_by(
     Args:
         prepared: model, data and configuration.
         server: before the round.
-        sent: the updates of those that delivered.
+        sent: what those that delivered send.
         absent: who was drawn and fell silent.
         contributions: what clients send in place of their updates, where they add shares of noise
             and the units lie inside them; then the mean is that of all units.
     """
-    config = prepared.config
-    if not in_words(config):
+    config, parts = prepared.config, sent.parts
+    if clip_norm_of(config) is None:
         return None
     layout = layout_of(prepared, server)
     if contributions:
         # Gradients of units come in the order of the model's own row.
         row = prepared.model.layout.shapes
         layout = Layout({name: row[name] for name in row if name in layout.shapes})
-    parts = None
-    if config.secure.keep < 1:
-        parts = places(layout.size, config.secure.keep, config.seed, server.round)
     crowd = crowd_in(prepared)
     size = layout.size if parts is None else parts.size
     noise, coding = _noise(prepared, crowd, size, server.round, contributions)
@@ -81,7 +99,8 @@ def summed_by(
     )
     form = sum_of if config.secure.group_size is None else sum_in_groups
     model_sha256 = bytes.fromhex(digest(model_tensors(server)))
-    summed = form(sent, absent, how, round_index=server.round, model_sha256=model_sha256)
+    updates = [update for update, _ in sent.pairs]
+    summed = form(updates, absent, how, round_index=server.round, model_sha256=model_sha256)
     if parts is not None:
         return replace(summed, mean=whole(summed.mean, parts, layout))
     if not contributions:
@@ -93,13 +112,8 @@ def summed_by(
 
 def as_sent(
     prepared: Prepared, server: ServerState, pairs: Sequence[tuple[Update, ClientState]]
-) -> tuple[list[tuple[Update, ClientState]], dict[tuple[str, str], bytes]]:
-    """What leaves the clients of a round: all of their updates, a part, or few bits of each.
-
-    Returns:
-        The updates as the server reads them, with what each client remembers; and what travels,
-        by client and stage, where that is neither words nor plain tensors.
-    """
+) -> Sent:
+    """What leaves the clients of a round: all of their updates, a part, or few bits of each."""
     config = prepared.config
     secure, layout = config.secure, layout_of(prepared, server)
     if secure.compress is not None:
@@ -109,14 +123,12 @@ def as_sent(
             update, data = compressed(update, layout, secure.compress, config.seed, server.round)
             travels[update.client, "blocks"] = data
             read.append((update, state))
-        return read, travels
-    if secure.keep < 1:
-        bound = config.privacy.clip_norm if config.privacy.trust == "none" else secure.clip_norm
-        if not isinstance(bound, float):
-            raise ValueError("a part of an update is bounded by a number")
+        return Sent(read, travels)
+    bound = clip_norm_of(config)
+    if secure.keep < 1 and bound is not None:
         parts = places(layout.size, secure.keep, config.seed, server.round)
-        return [thinned(*pair, layout, parts, bound) for pair in pairs], {}
-    return list(pairs), {}
+        return Sent([thinned(*pair, layout, parts, bound) for pair in pairs], parts=parts)
+    return Sent(pairs)
 
 
 def layout_of(prepared: Prepared, server: ServerState) -> Layout:
@@ -176,12 +188,6 @@ def crowd_in(prepared: Prepared) -> Crowd:
     return crowd_of(prepared.config, [len(units.get(party.name, ())) for party in prepared.parties])
 
 
-def clients_in_a_round(prepared: Prepared) -> int:
-    """The most clients that take part in one round, in one sum or in several."""
-    everyone = len(prepared.parties)
-    return min(prepared.config.federation.clients_per_round or everyone, everyone)
-
-
 def told(prepared: Prepared) -> dict[str, Any]:
     """What ``secure.facts`` and ``secure.claim`` say of a run's sums, as their arguments."""
     crowd = crowd_in(prepared)
@@ -193,10 +199,10 @@ def told(prepared: Prepared) -> dict[str, Any]:
     clients, least = crowd.clients, crowd.least
     if secure.group_size is not None:
         # The smallest group hides its clients least.
-        clients = smallest_group(clients_in_a_round(prepared), secure.group_size)
+        everyone = clients_in_a_round(prepared.config, len(prepared.parties))
+        clients = smallest_group(everyone, secure.group_size)
         least = least_survivors(secure, clients)
-    bits = None if coding is None else coding.bits
-    return {"secure": secure, "clients": clients, "bits": bits, "least": least}
+    return {"secure": secure, "clients": clients, "coding": coding, "least": least}
 
 
 def require_summable(prepared: Prepared) -> None:
@@ -207,12 +213,12 @@ def require_summable(prepared: Prepared) -> None:
             so many clients.
     """
     config = prepared.config
-    if not in_words(config):
+    if clip_norm_of(config) is None:
         return
     crowd = crowd_in(prepared)
     coding_of(config, crowd, prepared.model.layout.size)
     require_enough(config.secure, crowd.clients)
-    require_groups(config.secure, clients_in_a_round(prepared))
+    require_groups(config.secure, clients_in_a_round(config, len(prepared.parties)))
 
 
 def cohorts_of(
