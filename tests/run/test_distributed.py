@@ -773,3 +773,24 @@ def test_narrow_shares_are_charged_one_by_one_where_that_is_dearer(
     )
     assert singly > 1.2 * together
     assert plans.everywhere(spent).epsilon >= singly
+
+
+def test_equal_plans_are_accounted_for_once_and_not_once_a_client(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shared(world, tmp_path, noise_multiplier=0.97)
+    plan = next(iter(run.plans.plans.values()))
+    many = {f"phone {place}": place % 3 for place in range(900)}
+    plans = replace(run.plans, plans=dict.fromkeys(many, plan))
+    asked: list[int] = []
+    real = type(plan).epsilon
+
+    def count(self: Any, releases: int | None = None) -> Any:
+        asked.append(releases or 0)
+        return real(self, releases)
+
+    monkeypatch.setattr(type(plan), "epsilon", count)
+    told = facts(plans, many)
+    # Once for each number of releases, and a few times for what is said of the worst.
+    assert len(asked) < 9
+    assert len(set(told["clients"].values())) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from sottovoce.config import Config
@@ -63,8 +63,8 @@ class Plans:
 
     def worst(self, spent: Mapping[str, int]) -> tuple[str, Epsilon]:
         """The largest ε of any one plan after so many releases, and whose it is."""
-        name = max(self.plans, key=lambda one: self.plans[one].epsilon(spent.get(one, 0)).epsilon)
-        return name, self.plans[name].epsilon(spent.get(name, 0))
+        name = max(self.plans, key=lambda one: _after(self.plans[one], spent.get(one, 0)).epsilon)
+        return name, _after(self.plans[name], spent.get(name, 0))
 
     def everywhere(self, spent: Mapping[str, int]) -> Epsilon:
         """ε for a person at as many clients as one can be at, the most exposed ones together.
@@ -74,7 +74,7 @@ class Plans:
         """
         ordered = sorted(
             self.plans,
-            key=lambda one: self.plans[one].epsilon(spent.get(one, 0)).epsilon,
+            key=lambda one: _after(self.plans[one], spent.get(one, 0)).epsilon,
             reverse=True,
         )
         first = self.plans[ordered[0]]
@@ -89,6 +89,12 @@ class Plans:
         for name in ordered[: self.sites_per_owner]:
             exposed += self.plans[name].spent(spent.get(name, 0))
         return epsilon_of(exposed, first)
+
+
+@lru_cache(maxsize=1024)
+def _after(plan: PrivacyPlan, releases: int) -> Epsilon:
+    """ε after so many releases, once for all clients that have equal plans and spent as much."""
+    return plan.epsilon(releases)
 
 
 def make_plans(
@@ -261,7 +267,7 @@ def facts(plans: Plans, spent: Mapping[str, int]) -> dict[str, Any]:
     }
     if plans.federation is None and private:
         told["clients"] = {
-            one: own.epsilon(spent.get(one, 0)).epsilon for one, own in plans.plans.items()
+            one: _after(own, spent.get(one, 0)).epsilon for one, own in plans.plans.items()
         }
     if plans.units and private:
         told["sites_per_owner"] = plans.sites_per_owner
