@@ -95,15 +95,17 @@ def build_ours(setting: Setting, device: torch.device) -> LoraModel:
     return LoraModel(base, LoraSettings(rank=setting.rank, alpha=2.0 * setting.rank))
 
 
-def build_peft(setting: Setting, device: torch.device) -> tuple[Any, list[Tensor]]:
-    """The baseline's model, and its trainable weights."""
+def build_peft(
+    setting: Setting, device: torch.device, base: Any = None
+) -> tuple[Any, list[Tensor]]:
+    """The baseline's model, and its trainable weights; on ``base`` where there is one already."""
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(r=setting.rank, lora_alpha=2 * setting.rank, target_modules="all-linear")
     with warnings.catch_warnings():
         # peft asks transformers for an attribute by a name that is on its way out.
         warnings.simplefilter("ignore", FutureWarning)
-        model = get_peft_model(build_vendor(setting, device), lora)
+        model = get_peft_model(base or build_vendor(setting, device), lora)
     model.train()
     return model, [weight for weight in model.parameters() if weight.requires_grad]
 

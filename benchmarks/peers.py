@@ -38,11 +38,39 @@ from peers_turns import Running, Task, await_calm
 
 from sottovoce.update import Tensors
 
-PEERS = ("flower", "pfl")
-SYSTEMS = ("ours", *PEERS)
+
+@dataclass(frozen=True)
+class Arm:
+    """How a system is run.
+
+    Args:
+        module: what runs it.
+        one_process: with a thread for every core; else one process a core, with one thread.
+        reloads: every client's task loads the base model from disk.
+    """
+
+    module: str
+    one_process: bool = False
+    reloads: bool = False
+
+
+ARMS: Mapping[str, Arm] = {
+    "ours": Arm("ours", one_process=True),
+    "flower": Arm("flower"),
+    "flower_template": Arm("flower", reloads=True),
+    "pfl": Arm("pfl"),
+    "pfl_one_process": Arm("pfl", one_process=True),
+}
+"""Each peer twice: tuned for this machine as well as we can, and as its users start it.
+
+Flower's own LLM template loads the model in every client's task, and trains it by the trainer of
+transformers. pfl-research runs in one process unless it is launched under a program for several.
+"""
+SYSTEMS = tuple(ARMS)
+PEERS = SYSTEMS[1:]
 BARS: Mapping[str, Mapping[str, float]] = {
-    "flower": {"short": 4.0, "long": 1.4},
-    "pfl": {"short": 2.0, "long": 1.2},
+    name: {"short": 4.0, "long": 1.4} if arm.module == "flower" else {"short": 2.0, "long": 1.2}
+    for name, arm in ARMS.items()
 }
 NEEDED = ("flwr", "ray", "pfl", "peft")
 QUIET = {
@@ -76,10 +104,11 @@ class Plan:
     patience: float = 0.0
 
     def task(self, system: str, shape: str, folder: str) -> Task:
-        """What one launch of one system does; ours is one process with all cores."""
-        setting = self.shapes[shape]
-        workers = 1 if system == "ours" else min(self.workers, setting.clients)
-        return Task(setting, self.rounds[shape], workers, self.cores // workers, folder)
+        """What one launch of one system does."""
+        setting, arm = self.shapes[shape], ARMS[system]
+        workers = 1 if arm.one_process else min(self.workers, setting.clients)
+        threads = self.cores // workers
+        return Task(setting, self.rounds[shape], workers, threads, folder, arm.reloads)
 
 
 @dataclass
@@ -101,7 +130,7 @@ def launch(system: str, task: Task, said: IO[str]) -> Running:
     """Start one system in processes of its own and let it run its first round."""
     settings = {**QUIET, "OMP_NUM_THREADS": str(task.threads)}
     copies = [settings]
-    if system == "pfl" and task.workers > 1:
+    if ARMS[system].module == "pfl" and task.workers > 1:
         addresses = ",".join(f"127.0.0.1:{port}" for port in _free_ports(task.workers))
         copies = [
             {**settings, "PFL_WORKER_ADDRESSES": addresses, "PFL_WORKER_RANK": str(rank)}
@@ -123,7 +152,7 @@ def run_arm(system: str, text: str) -> None:
     """The other end of ``launch``, inside a fresh process."""
     task = Task.from_json(text)
     torch.set_num_threads(task.threads)
-    import_module(f"peers_{system}").run(task)
+    import_module(f"peers_{ARMS[system].module}").run(task)
 
 
 def measure(plan: Plan, shape: str) -> dict[str, Seen]:

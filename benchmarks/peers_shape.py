@@ -74,9 +74,14 @@ def load_adapter(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) ->
         weight.copy_(values[name])
 
 
-def peft_model(setting: Setting) -> tuple[Any, dict[str, Tensor]]:
-    """The model as a user of `peft` builds it, from the common first adapter."""
-    model, _ = build_peft(setting, CPU)
+def peft_model(setting: Setting, base: Any = None) -> tuple[Any, dict[str, Tensor]]:
+    """The model as a user of `peft` builds it, from the common first adapter.
+
+    Args:
+        setting: what is measured.
+        base: the model under the adapter, where it is there already.
+    """
+    model, _ = build_peft(setting, CPU, base)
     # No cache of keys and values is wanted in training; transformers would fill one.
     model.config.use_cache = False
     weights = adapter_of(model)

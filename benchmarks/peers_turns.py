@@ -40,6 +40,7 @@ class Task:
         workers: processes that train clients side by side.
         threads: torch's threads in each of them.
         folder: where script and system meet.
+        reloads: every client's task loads the base model from disk.
     """
 
     setting: Setting
@@ -47,6 +48,7 @@ class Task:
     workers: int
     threads: int
     folder: str
+    reloads: bool = False
 
     def to_json(self) -> str:
         """The task as text, for another process."""

@@ -273,18 +273,44 @@ def load(parameters, row):
             parameter.copy_(part.view(parameter.shape))
 
 
+ADAMW = SGD.model_copy(
+    update={"optimizer": "adamw", "learning_rate": 4e-3, "beta1": 0.8, "beta2": 0.95,
+            "weight_decay": 0.1}
+)  # fmt: skip
+
+
+class Stepper:
+    """The optimizers as torch has them, over one flat vector."""
+
+    def __init__(self, row: np.ndarray, recipe: TrainSettings) -> None:
+        self.weights = torch.nn.Parameter(torch.from_numpy(row.astype(np.float32).copy()))
+        if recipe.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD([self.weights], recipe.learning_rate)
+        else:
+            self.optimizer = torch.optim.AdamW(
+                [self.weights], recipe.learning_rate, (recipe.beta1, recipe.beta2),
+                weight_decay=recipe.weight_decay,
+            )  # fmt: skip
+
+    def step(self, gradient: np.ndarray) -> None:
+        self.weights.grad = torch.from_numpy(gradient.astype(np.float32))
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize("recipe", [SGD, ADAMW], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_training_is_the_slow_loop_over_one_unit_at_a_time(
-    adaptive, tiny, attach, with_peft, random_row, parties, no_noise
+    adaptive, recipe, tiny, attach, with_peft, random_row, parties, no_noise
 ):
     """peft, autograd, one sequence at a time: clip each unit, add, divide by q·n, step."""
     model = attach(settings=LORA)
     row = random_row(model)
-    first, rate = 4.2, 0.05
+    first = 4.2
     clip: float | AdaptiveClip = first
     if adaptive:
         clip = AdaptiveClip(initial=first, learning_rate=0.5, count_noise_std=1.0)
-    recipe = SGD.model_copy(update={"learning_rate": rate})
+    if recipe is SGD:
+        recipe = SGD.model_copy(update={"learning_rate": 0.05})
     changes = {"clip_norm": clip, "loss_noise_multiplier": 9.0}
     expected = {"berlin": 2.4, "lyon": 1.0, "oslo": 3.0}
     guards = {
@@ -299,11 +325,12 @@ def test_training_is_the_slow_loop_over_one_unit_at_a_time(
     clipped = kept = empty = 0
     for client in parties:
         source = seeded_source(SEED, client.name)
-        weights, norm_bound = row.astype(np.float64), first
+        stepper, norm_bound = Stepper(row, recipe), first
         for step in range(3):
             places = poisson(len(client.units), expected[client.name] / len(client.units), source)
             empty += not len(places)
-            total, within, told = np.zeros_like(weights), 0.0, 0.0
+            weights = stepper.weights.detach().numpy().copy()
+            total, within, told = np.zeros(weights.shape), 0.0, 0.0
             for unit in drawn(client.units, places, 2, SEED, client.name, step):
                 load(parameters, weights)
                 gradient, nll = reference_gradient(judge, parameters, unit)
@@ -313,16 +340,21 @@ def test_training_is_the_slow_loop_over_one_unit_at_a_time(
                 told += min(10.0, nll) - 5.0
                 clipped += norm > norm_bound
                 kept += norm <= norm_bound
-            weights = (weights - rate * total / expected[client.name]).astype(np.float32)
-            weights = weights.astype(np.float64)
+            stepper.step(total / expected[client.name])
             loss = guards[client.name].losses[step]
             assert loss == pytest.approx(told / expected[client.name] + 5, rel=1e-5)
             if adaptive:
                 share = within / expected[client.name] + 0.5
                 norm_bound *= math.exp(-0.5 * (share - 0.5))
-        ours, wanted = changed[client.name], weights - row
+        ours, wanted = changed[client.name], stepper.weights.detach().numpy() - row
         scale = float(np.abs(wanted).max()) or 1.0
-        np.testing.assert_allclose(ours / scale, wanted / scale, rtol=0, atol=1e-5)
+        error = np.abs(ours - wanted) / scale
+        if recipe.optimizer == "sgd":
+            assert error.max() <= 1e-5
+        else:
+            # It divides a gradient by its own size: where that is rounding, rounding decides.
+            assert np.quantile(error, 0.98) <= 1e-4
+            assert error.max() <= 1e-2
         assert guards[client.name].clip_norm == pytest.approx(norm_bound, rel=1e-6)
     assert clipped
     assert kept
@@ -359,7 +391,6 @@ def test_passes_and_memory_change_the_gradients_by_rounding_and_nothing_else(
     budgets = [
         {},
         {"tokens_per_pass": 1},
-        {"tokens_per_pass": 70},
         {"tokens_per_pass": 200},
         {"memory_budget_mib": 1},
     ]

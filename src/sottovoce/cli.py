@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sottovoce import __version__
 from sottovoce.errors import SottovoceError, VerificationError
-
-if TYPE_CHECKING:
-    from sottovoce.evaluate import AnswerReport, Estimate, LossReport, Scores
-    from sottovoce.run.compare import Comparison
-    from sottovoce.run.local import Outcome
-    from sottovoce.run.prepare import Prepared
 
 app = typer.Typer(
     name="sotto",
@@ -83,11 +74,21 @@ def demo(
     folder: Annotated[Path, typer.Option("--dir", help="Where the run folder is made.")] = Path(
         "runs/demo"
     ),
+    network: Annotated[
+        bool, typer.Option(help="One server and four sites, as real processes on this machine.")
+    ] = False,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
     """Tell the whole story on a generated marketplace and the bundled model, offline."""
     from sottovoce.console import print_table, to_json, watching
+
+    if network:
+        from sottovoce.run.network_demo import tell_network
+
+        networked = tell_network(folder.with_name(f"{folder.name}-network"), overrides or [])
+        typer.echo(to_json(networked) if json else "\n".join(networked["story"]))
+        return
     from sottovoce.run import demo as story
 
     config, private = story.configure(folder, overrides or [])
@@ -144,6 +145,7 @@ def run(
     from sottovoce.run.protect import claim
     from sottovoce.run.secure import claim as claim_of_sums
     from sottovoce.run.sums import told as told_of_sums
+    from sottovoce.run.telling import in_words, run_facts
 
     prepared = prepare(load_config(config, overrides or []))
     print_table("data", prepared.table, to_stderr=True)
@@ -154,7 +156,7 @@ def run(
     with watching(settings.federation.rounds, arms, quiet=json) as watch:
         start = run_all if compare else federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
-    facts = _run_facts(prepared, done)
+    facts = run_facts(prepared, done)
     if done.outcome.zeroed:
         told = f"{done.outcome.zeroed} contributions were not finite and counted as zero"
         typer.echo(f"{told}; that is private to who holds the text", err=True)
@@ -171,7 +173,7 @@ def run(
         print_table("each client's own ε", epsilon_rows(facts["privacy"]["clients"]))
     if facts["personal"] is not None:
         print_table("each client's own model: held-out loss", personal_rows(facts["personal"]))
-    typer.echo(_in_words(facts))
+    typer.echo(in_words(facts))
 
 
 @app.command(name="eval")
@@ -179,11 +181,12 @@ def evaluate(run_dir: RunDir, overrides: Set = None, json: Json = False) -> None
     """Score a run's answers on held-out conversations, per client, with intervals."""
     from sottovoce.console import eval_rows, print_table, to_json
     from sottovoce.run.finished import open_run, score_run
+    from sottovoce.run.telling import eval_facts
 
     finished = open_run(run_dir, overrides or [])
     losses, answers = score_run(finished)
     if json:
-        typer.echo(to_json(_eval_facts(losses, answers)))
+        typer.echo(to_json(eval_facts(losses, answers)))
         return
     print_table(f"{run_dir}: held-out conversations, 95 % intervals", eval_rows(losses, answers))
 
@@ -348,99 +351,89 @@ def _ask() -> str:
         return ""
 
 
-def _run_facts(prepared: Prepared, done: Comparison) -> dict[str, Any]:
-    """What ``sotto run --json`` prints."""
-    from sottovoce.run.protect import facts as privacy_facts
-    from sottovoce.run.secure import facts as secure_facts
-    from sottovoce.run.sums import told
+@app.command()
+def enrol(
+    name: Annotated[str, typer.Option(help="This site's name.")],
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where keys and site file go; by default ./NAME.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a site's keys, and print the line that goes into everybody's roster."""
+    from sottovoce.console import to_json
+    from sottovoce.run.founding import enrol_site
 
-    outcome: Outcome = done.outcome
-    share, reason = done.gap
-    return {
-        "run_dir": str(outcome.folder.root),
-        "rounds": outcome.rounds,
-        "loss": done.loss,
-        "gap_closed": share,
-        "gap_closed_reason": reason,
-        "learning_rates": dict(done.learning_rates),
-        "adapter_sha256": outcome.adapter_sha256,
-        "privacy": privacy_facts(prepared.plans, outcome.spent)
-        | {"epsilon_of_data": outcome.epsilon_of_data},
-        "secure": secure_facts(**told(prepared)),
-        "seconds": round(outcome.seconds, 3),
-        "tokens_per_second": round(outcome.tokens / outcome.seconds, 1)
-        if outcome.seconds and outcome.tokens
-        else None,
-        "bytes_up_per_client": outcome.bytes_up_per_client,
-        "personal": _personal_facts(outcome),
-        "ledger_head": outcome.ledger_head,
-    }
+    made = enrol_site(name, folder or Path(name))
+    if json:
+        typer.echo(to_json(made))
+        return
+    typer.echo(f"{made['name']} = {made['line']}")
+    typer.echo(f"wrote keys, {made['site_file']} and {made['policy']}", err=True)
+    typer.echo("next: send the line above to whoever runs the server", err=True)
 
 
-def _personal_facts(outcome: Outcome) -> dict[str, Any] | None:
-    """Per client, what its own model gives it over the shared one; None without such models."""
-    gains = outcome.gains
-    if gains is None:
-        return None
-    return {
-        name: {"shared": gain.shared, "personal": gain.personal, "gain": gain.gain}
-        for name, gain in gains.items()
-    }
+@app.command()
+def certs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    host: Annotated[str, typer.Option(help="The server's name or address.")] = "localhost",
+    json: Json = False,
+) -> None:
+    """Make a server's identity, and a private CA with its certificate, for a laboratory."""
+    from sottovoce.console import to_json
+    from sottovoce.run.founding import found_server
+
+    made = found_server(folder, host)
+    if json:
+        typer.echo(to_json(made))
+        return
+    typer.echo(f'identity = "{made["identity"]}"')
+    typer.echo(f"wrote {', '.join(made['files'])} to {folder}", err=True)
+    typer.echo("next: give the line above and ca.pem to every site", err=True)
 
 
-def _in_words(facts: Mapping[str, Any]) -> str:
-    losses = "  ".join(
-        f"{arm} {loss:.4f}" for arm, loss in facts["loss"].items() if loss is not None
-    )
-    lines = [
-        f"{facts['rounds']} rounds in {facts['seconds']:.0f} s",
-        f"held-out loss: {losses}",
-    ]
-    if facts["gap_closed"] is not None:
-        lines.append(f"the federation closes {facts['gap_closed']:.0%} of the gap to pooled text")
-    whose = ""
-    if facts["personal"] is not None:
-        whose = f" --client {shlex.quote(next(iter(facts['personal'])))}"
-        gains = [client["gain"] for client in facts["personal"].values()]
-        better = sum(gain > 0 for gain in gains)
-        mean = sum(gains) / len(gains)
-        lines.append(
-            f"personal models: {better} of {len(gains)} clients gain, {mean:+.4f} nats in the mean"
-        )
-    lines += [
-        *facts["privacy"].get("statement", ["Privacy: none (unit none was written out)."]),
-        f"run folder: {facts['run_dir']}",
-        f"next: sotto chat {facts['run_dir']}{whose}",
-    ]
-    return "\n".join(lines)
+@app.command()
+def server(
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="With a section [network].")],
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Run a federation across machines as its server; started again, it goes on."""
+    from sottovoce.config import load_config
+    from sottovoce.console import to_json
+    from sottovoce.run.flower.child import log_as_lines
+    from sottovoce.run.network_telling import server_facts, server_words
+    from sottovoce.run.station import run_server
+
+    log_as_lines("info")
+    done, seen = run_server(load_config(config, overrides or []))
+    facts = server_facts(done, seen)
+    typer.echo(to_json(facts) if json else server_words(facts))
 
 
-def _eval_facts(losses: LossReport, answers: AnswerReport | None) -> dict[str, Any]:
-    """What ``sotto eval --json`` prints: averages over clients, and every client apart."""
-    figures: dict[str, Scores | None] = {
-        "loss": losses.loss,
-        "perplexity": losses.perplexity,
-        "token_accuracy": losses.token_accuracy,
-        "rouge_l": answers.rouge_l if answers else None,
-        "tool_call_accuracy": answers.tool_call_accuracy if answers else None,
-        "exact_match": answers.exact_match if answers else None,
-    }
-    clients = {
-        client: {
-            name: _estimate(scores.clients.get(client)) if scores else None
-            for name, scores in figures.items()
-        }
-        for client in losses.loss.clients
-    }
-    averages = {
-        name: scores.average.value if scores and scores.average else None
-        for name, scores in figures.items()
-    }
-    intervals = {
-        name: _estimate(scores.average) if scores else None for name, scores in figures.items()
-    }
-    return {**averages, "intervals": intervals, "clients": clients}
+@app.command()
+def site(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The site's own file.")],
+) -> None:
+    """Keep a site's vault open, and its door beside it, until it is told to end."""
+    from sottovoce.run.flower.child import log_as_lines
+    from sottovoce.run.site_settings import load_site
+    from sottovoce.run.station import run_site
+
+    log_as_lines("info")
+    run_site(load_site(file))
 
 
-def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
-    return None if estimate is None else asdict(estimate)
+@app.command()
+def status(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, at the server.")],
+    json: Json = False,
+) -> None:
+    """Say who is here, which round it is, what is waited for, and what was spent."""
+    from sottovoce.console import print_table, to_json
+    from sottovoce.run.seen import read_status, status_rows
+
+    found = read_status(run_dir)
+    if json:
+        typer.echo(to_json(found))
+        return
+    print_table(str(run_dir), status_rows(found))

@@ -79,6 +79,37 @@ class EvaluateSettings(BaseModel, frozen=True, extra="forbid"):
     resamples: int = Field(1000, ge=1)
 
 
+class NetworkSettings(BaseModel, frozen=True, extra="forbid"):
+    """A federation across machines; the section ``[network]``, which ``sotto run`` does not read.
+
+    Args:
+        address: host and port that the server listens on.
+        roster: every site's name, with the line that ``sotto enrol`` printed there.
+        identity: the server's own key, as ``sotto certs`` or ``sotto enrol --server`` makes it.
+        certificate: the server's TLS certificate in PEM.
+        key: its private key.
+        ca: who signed it, where that is no authority that everybody knows.
+        insecure: plain HTTP; on the loopback alone.
+        round_deadline_s: seconds without an answer, and without progress on it, after which a round
+            goes on without a site. ``federation.minimum_clients`` says how many have to be left.
+        limit_bytes: the largest letter that is read.
+        metrics_port: where counters for Prometheus are served, on the loopback; None serves none.
+        name_sites: whether counters carry the names of sites.
+    """
+
+    address: str = "127.0.0.1:9092"
+    roster: dict[str, str] = Field(min_length=2)
+    identity: str = "server-identity.key"
+    certificate: str | None = None
+    key: str | None = None
+    ca: str | None = None
+    insecure: bool = False
+    round_deadline_s: float = Field(600.0, gt=0)
+    limit_bytes: int = Field(2**30, ge=2**16)
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    name_sites: bool = False
+
+
 class Config(BaseModel, frozen=True, extra="forbid"):
     """A federation, from private text to adapter."""
 
@@ -93,6 +124,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     secure: SecureSettings = SecureSettings()
     compare: CompareSettings = CompareSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    network: NetworkSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -278,6 +310,10 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
     privacy = tree.get("privacy")
     if isinstance(privacy, dict) and isinstance(policy := privacy.get("policy"), str):
         privacy["policy"] = str((folder / Path(policy).expanduser()).absolute())
+    network = tree.get("network")
+    for key in ("identity", "certificate", "key", "ca"):
+        if isinstance(network, dict) and isinstance(place := network.get(key), str):
+            network[key] = str((folder / Path(place).expanduser()).absolute())
     if isinstance(model, dict) and isinstance(name := model.get("path"), str):
         inner = folder / Path(name).expanduser()
         if name != "tiny" and inner.is_dir():

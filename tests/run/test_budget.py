@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +29,16 @@ from test_spending import (
 
 from sottovoce.errors import SottovoceError, UsageError, VerificationError
 from sottovoce.privacy.accounting import SampledGaussian
-from sottovoce.privacy.plan import epsilon_of
+from sottovoce.privacy.costs import of_vectors
+from sottovoce.privacy.gaussian import GridCost
+from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
+from sottovoce.privacy.shares import Lattice, Shares
 from sottovoce.run import budget as budgets
-from sottovoce.run.budget import NAME, Budget, Row, total
+from sottovoce.run.budget import NAME, Budget, Row, shares_row, total
 from sottovoce.run.ledger import Ledger, verify
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Prepared
-from sottovoce.run.protect import FEDERATION, facts
+from sottovoce.run.protect import FEDERATION, claim, facts
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +84,60 @@ def test_other_noise_composes_at_its_own_price(world: Prepared, tmp_path: Path) 
     assert federate(run).epsilon_of_data == pytest.approx(found.epsilon)
 
 
-def test_other_data_and_seeded_runs_do_not_count(
+def test_other_data_do_not_count(
     world: Prepared, tmp_path: Path, attach: Any, make_client: Any
 ) -> None:
     run = at(world, tmp_path / "run")
-    federate(at(world, tmp_path / "seeded", generator="seeded_for_tests"))
-    assert not (tmp_path / NAME).exists()
     strangers = build_world(attach, make_client, ("dov", "eli", "fay"))
     federate(at(strangers, tmp_path / "other"))
+    federate(at(strangers, tmp_path / "given away", "none"))
     assert federate(run).epsilon_of_data == pytest.approx(composed(run, 2))
+
+
+@pytest.mark.parametrize("before", [{"unit": "none"}, {"generator": "seeded_for_tests"}])
+def test_nothing_bounds_a_text_that_was_once_read_without_noise(
+    world: Prepared, tmp_path: Path, before: dict[str, Any]
+) -> None:
+    for place in range(2):
+        outcome = federate(at(world, tmp_path / f"before {place}", **before))
+        assert outcome.epsilon_of_data is None
+        assert outcome.epsilon_of_data_reason
+    assert len(verify(tmp_path / NAME)[0]) == 1, "once is enough"
+    shutil.rmtree(tmp_path / "before 0")
+    for place in range(2):
+        outcome = federate(at(world, tmp_path / f"run {place}"))
+        assert outcome.epsilon_of_data is None
+        assert outcome.epsilon_of_data_reason.startswith("a run without privacy, or whose noise")
+    # What was private is still counted, for whoever takes the other line out.
+    assert reserved(tmp_path) == 3 + 2 * 2
+
+
+def test_one_conversation_more_is_another_text(world: Prepared, tmp_path: Path) -> None:
+    """Said in the statement: a text that was changed begins a new count."""
+    federate(at(world, tmp_path / "one", "none"))
+    grown = tuple(replace(party, train=(*party.train, party.train[0])) for party in world.parties)
+    run = at(replace(world, parties=grown), tmp_path / "two")
+    assert federate(run).epsilon_of_data == pytest.approx(composed(run, 2))
+    assert any("begins a new count" in line for line in claim(run.plans))
+
+
+def test_rows_are_charged_for_the_grid_at_their_own_noise() -> None:
+    """The cost is tiny, so it is looked at itself: a quiet run's row is not charged a loud one's."""
+    quiet, loud = Row("d", "client", 0.05, 1.0, 1000), Row("d", "client", 50.0, 1.0, 1)
+    plan = PrivacyPlan("client", 3, 3.0, 1, 50.0, 1e-3, size=9)
+    for size in (1, 9, 4000, 2**24):
+        wanted = of_vectors(0.05, size, 1000)
+        assert quiet.cost.ratio >= wanted.ratio > 1e4 * loud.cost.ratio
+        assert quiet.cost.outside >= wanted.outside
+    rows = {"one": [Row("d", "client", 1.0, 1.0, 10)], "two": [loud]}
+    spent = [(SampledGaussian(1.0), 10), (SampledGaussian(50.0), 1)]
+    both = rows["one"][0].cost + loud.cost
+    found = total(rows, "d", plan)
+    assert found == epsilon_of(spent, plan, cost=both).epsilon
+    assert found > epsilon_of(spent, plan, cost=loud.cost).epsilon
+    shares = Shares("skellam", 10, 8, 1.0, Lattice(5, 64.0, 66.0))
+    shared = Row("d", "client", 1.0, 1.0, 7, shares_row(shares))
+    assert shared.cost == GridCost(0.0, shares.outside(7))
 
 
 def test_only_what_was_not_spent_is_given_back(
@@ -153,13 +203,10 @@ def test_a_run_for_clients_counts_for_their_owners(world: Prepared, tmp_path: Pa
 
 def test_a_run_for_examples_is_no_bargain_for_owners(world: Prepared, tmp_path: Path) -> None:
     """What hid one conversation did not hide a person with two of them at the same noise."""
-    federate(at(world, tmp_path / "one", "example"))
-    run = at(world, tmp_path / "two", "owner")
-    plan = run.plans.plans["ada"]
-    example = at(world, tmp_path / "x", "example").plans.plans["ada"]
-    naive = epsilon_of([*plan.spent(2), *example.spent(2)], plan).epsilon
-    found = federate(run).epsilon_of_data
-    assert found is None or found > 1.05 * naive
+    federate(at(world, tmp_path / "one", "example", train={"batch_size": 6}))
+    outcome = federate(at(world, tmp_path / "two", "owner"))
+    assert outcome.epsilon_of_data is None
+    assert "hid single conversations" in outcome.epsilon_of_data_reason
 
 
 def test_a_client_that_joins_does_not_make_the_others_new(
@@ -235,6 +282,34 @@ def test_a_budget_that_cannot_be_written_stops_the_run_before_its_first_charge(
     assert not charged(tmp_path / "run")
     (tmp_path / NAME).rmdir()
     assert federate(at(world, tmp_path / "run"), resume=True).rounds == 2
+
+
+def refused_at(place: Path) -> Callable[..., int]:
+    """``os.open`` on a disk that takes nothing new in one folder."""
+    real = os.open
+
+    def refuse(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if Path(path) == place and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *more, **named)
+
+    return refuse
+
+
+def test_a_run_without_privacy_needs_no_folder_beside_its_own(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No private run can begin there either; where a file stands, others count on it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused_at(tmp_path / NAME))
+        assert federate(at(world, tmp_path / "plain", "none")).rounds == 2
+        with pytest.raises(UsageError, match=NAME):
+            federate(at(world, tmp_path / "run"))
+    assert federate(at(world, tmp_path / "run"), resume=True).rounds == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused_at(tmp_path / NAME))
+        with pytest.raises(UsageError, match=NAME):
+            federate(at(world, tmp_path / "another", "none"))
 
 
 # Two at once

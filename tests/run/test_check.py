@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_spending import at, build_world, kill_in_round
 
 from sottovoce import cli
 from sottovoce.config import make_config
@@ -364,6 +365,99 @@ def test_a_sound_chain_must_still_tell_the_story_of_a_run(
     check_run(root)
     rewritten(root, change)  # type: ignore[arg-type]
     assert refusal(root).startswith(named)
+
+
+@pytest.fixture(scope="module")
+def private(
+    attach: Any, make_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """A finished private run of each unit, in whose second round a client was killed once."""
+    world = build_world(attach, make_client)
+    made: dict[str, Path] = {}
+    for unit in ("client", "owner"):
+        made[unit] = tmp_path_factory.mktemp("private") / unit
+        run = at(world, made[unit], unit, train={"steps_per_round": 2, "batch_size": 6})
+        kill_in_round(run, 1)
+        federate(run, resume=True)
+    return made
+
+
+def charges(lines: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
+    """What the ledger charges for a round."""
+    found = [line for line in lines if line["kind"] == "charge"]
+    return [line["payload"] for line in found if line["payload"]["round"] == index]
+
+
+def unpaid(lines: list[dict[str, Any]]) -> None:
+    lines[:] = [line for line in lines if line["kind"] != "charge"]
+
+
+def unpaid_at_last(lines: list[dict[str, Any]]) -> None:
+    lines[:] = [line for line in lines if line["payload"] not in charges(lines, 1)]
+
+
+def paid_afterwards(lines: list[dict[str, Any]]) -> None:
+    place = next(i for i, line in enumerate(lines) if line["kind"] == "round")
+    lines[place - 1], lines[place] = lines[place], lines[place - 1]
+
+
+def paid_for_another(lines: list[dict[str, Any]]) -> None:
+    charges(lines, 0)[0]["round"] = 7
+
+
+def paid_too_little(lines: list[dict[str, Any]]) -> None:
+    name = max(charges(lines, 0)[0]["releases"])
+    charges(lines, 0)[0]["releases"][name] -= 1
+
+
+def paid_for_nobody(lines: list[dict[str, Any]]) -> None:
+    charges(lines, 0)[0]["releases"].popitem()
+
+
+@pytest.mark.parametrize(
+    ("forge", "named"),
+    [
+        (unpaid, 0),
+        (unpaid_at_last, 1),
+        (paid_afterwards, 0),
+        (paid_for_another, 0),
+        (paid_too_little, 0),
+        (paid_for_nobody, 0),
+    ],
+)
+@pytest.mark.parametrize("unit", ["client", "owner"])
+def test_a_round_of_a_private_run_that_nobody_paid_for_is_named(
+    private: Mapping[str, Path],
+    tmp_path: Path,
+    unit: str,
+    forge: Callable[[list[dict[str, Any]]], None],
+    named: int,
+) -> None:
+    root = shutil.copytree(private[unit], tmp_path / "run")
+    assert check_run(root).complete
+    rewritten(root, lambda lines: None)
+    check_run(root)
+    rewritten(root, forge)
+    said = refusal(root)
+    assert f"(round {named}) has no charge before it that covers" in said
+
+
+def test_at_a_server_whose_clients_add_the_noise_they_pay_and_else_it_pays(
+    private: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Its ledger has no plans of single clients; that of whole clients is its own to charge."""
+    for unit in ("owner", "client"):
+        root = shutil.copytree(private[unit], tmp_path / unit)
+
+        def serve(lines: list[dict[str, Any]]) -> None:
+            del lines[0]["payload"]["plans"]
+            unpaid(lines)
+
+        rewritten(root, serve)
+        if unit == "owner":
+            assert check_run(root).complete
+        else:
+            assert "covers the federation" in refusal(root)
 
 
 def test_a_folder_that_lost_its_ledger_fails_and_one_without_a_run_is_refused(

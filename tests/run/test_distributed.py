@@ -24,7 +24,7 @@ from sottovoce.privacy.guard import SharedGuard
 from sottovoce.privacy.settings import AdaptiveClip
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import seeded_source
-from sottovoce.run import local, play, secure, sums
+from sottovoce.run import contribute, local, secure, sums
 from sottovoce.run.budget import Row, shares_row
 from sottovoce.run.distributed import Crowd, coding_of, crowd_of, lattice_of, shares_of
 from sottovoce.run.local import Outcome, federate
@@ -440,7 +440,7 @@ def test_an_update_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shared(world, tmp_path / "run", federation={"rounds": 1})
-    real = play._finish
+    real = contribute._finish
 
     def spoil(*arguments: Any) -> Any:
         update, state = real(*arguments)
@@ -449,7 +449,7 @@ def test_an_update_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
             update = replace(update, tensors=tensors)
         return update, state
 
-    monkeypatch.setattr(play, "_finish", spoil)
+    monkeypatch.setattr(contribute, "_finish", spoil)
     outcome = federate(run)
     assert outcome.zeroed == 1
     assert np.isfinite(outcome.weights).all()
@@ -734,13 +734,13 @@ def test_no_figure_of_a_clients_text_leaves_it(world: Prepared, tmp_path: Path) 
 def test_a_loss_that_is_not_finite_stops_nobody(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = play._finish
+    real = contribute._finish
 
     def spoil(*arguments: Any) -> Any:
         update, state = real(*arguments)
         return replace(update, loss=float("inf")), state
 
-    monkeypatch.setattr(play, "_finish", spoil)
+    monkeypatch.setattr(contribute, "_finish", spoil)
     assert federate(shared(world, tmp_path / "run")).rounds == 2
 
 

@@ -20,7 +20,7 @@ from sottovoce.codec.coding import Coding
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.errors import AbortedError, ConfigError
 from sottovoce.rng import seeded_source
-from sottovoce.run import groups, play, secure, sums
+from sottovoce.run import contribute, groups, secure, sums
 from sottovoce.run.circle import Circle
 from sottovoce.run.groups import group_count, groups_of, largest_group
 from sottovoce.run.local import federate
@@ -102,7 +102,7 @@ def test_the_model_moves_by_the_rule_over_the_groups_means(
 def test_a_spoiled_client_spoils_one_sum_and_not_the_rule_over_groups(
     world: Prepared, tmp_path: Path, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = play._finish
+    real = contribute._finish
 
     def spoil(*arguments: Any) -> Any:
         update, state = real(*arguments)
@@ -114,7 +114,7 @@ def test_a_spoiled_client_spoils_one_sum_and_not_the_rule_over_groups(
     def moved(name: str, settings: dict[str, Any], *, spoiled: bool) -> Any:
         with monkeypatch.context() as patch:
             if spoiled:
-                patch.setattr(play, "_finish", spoil)
+                patch.setattr(contribute, "_finish", spoil)
             changes = {"federation": {"rounds": 1}, "train": {"learning_rate": 0.003}}
             return federated(world, tmp_path / name, PLAIN | settings, **changes).weights
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import dp_accounting
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from sottovoce.config import make_config
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.model.base import LoraSettings
-from sottovoce.privacy import gaussian
+from sottovoce.privacy import accounting, gaussian
 from sottovoce.privacy.plan import PrivacyPlan, clip_norm_memory, grid
-from sottovoce.privacy.settings import AdaptiveClip
+from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings
+from sottovoce.privacy.shares import Lattice, Shares
+from sottovoce.privacy.statement import number
 from sottovoce.rng import seeded_source
+from sottovoce.run import protect
 from sottovoce.run.arms import Watch
 from sottovoce.run.cohorts import Cohort, Part, cohorts
 from sottovoce.run.ledger import verify
@@ -26,6 +30,7 @@ from sottovoce.run.play import play_round
 from sottovoce.run.prepare import Party, Prepared, prepare
 from sottovoce.run.protect import (
     FEDERATION,
+    Plans,
     affordable,
     charges,
     claim,
@@ -634,6 +639,7 @@ def test_the_facts_name_the_worst_site_and_a_person_at_all_of_them() -> None:
     privacy = {**PRIVACY, "generator": "cryptographic"}
     plans = plans_of({"unit": "owner", **privacy}, train={"batch_size": 9})
     told = facts(plans, {"rome": 1, "oslo": 3})
+    assert (told["relation"], told["units_of_person"]) == ("add or remove one unit", 1)
     assert told["epsilon"] == plans.plans["oslo"].epsilon(3).epsilon
     assert told["clients"] == {
         "rome": plans.plans["rome"].epsilon(1).epsilon,
@@ -647,7 +653,131 @@ def test_the_facts_name_the_worst_site_and_a_person_at_all_of_them() -> None:
     text = " ".join(told["statement"])
     for words in ("one person's text at one client", "oslo", "at 2 of the 2 clients", "held-out"):
         assert words in text
-    seeded = facts(plans_of({"unit": "owner", **PRIVACY}), {"rome": 1, "oslo": 3})
+    seeded = facts(
+        plans_of({"unit": "owner", **PRIVACY}, train={"batch_size": 9}), {"rome": 1, "oslo": 3}
+    )
     assert seeded["epsilon"] is seeded["epsilon_rdp"] is None
     assert "seeded for tests" in seeded["statement"][0]
     assert "clients" not in seeded
+
+
+# A person who has several conversations.
+
+
+def everyone(privacy, held=None):
+    """Every unit is in every step, so that each figure has a closed form."""
+    told = {**PRIVACY, "generator": "cryptographic", **privacy}
+    return plans_of(told, held, train={"batch_size": 9}, federation={"rounds": 2})
+
+
+def plain_gaussian(*parts: tuple[float, int]) -> float:
+    """ε of plain Gaussians by dp-accounting: of each the multiplier, and how often."""
+    inverse = math.sqrt(sum(count / multiplier**2 for multiplier, count in parts))
+    return dp_accounting.get_epsilon_gaussian(1 / inverse, PRIVACY["delta"])
+
+
+SEVERAL = {"rome": sequences("ann", "ann", "ann", "bob"), "oslo": sequences("ann", "eve", "eve")}
+
+
+def test_a_person_with_several_conversations_moves_the_sum_by_all_of_them() -> None:
+    """Unit example: three of Ann's at Rome and up to two of Eve's at Oslo, not one of each."""
+    plans = everyone({"unit": "example"}, SEVERAL)
+    assert plans.units_of_person == {"rome": 3, "oslo": 2}
+    told = facts(plans, {"rome": 2, "oslo": 2})
+    wanted = plain_gaussian((1.5 / 3, 2), (1.5 / 2, 2))
+    assert told["epsilon_of_a_person_at_all"] == pytest.approx(wanted, rel=1e-6)
+    assert told["epsilon_of_a_person_at_all"] > 3 * plain_gaussian((1.5, 4))
+    assert (told["units_of_person"], told["sites_per_owner"]) == (3, 2)
+    text = " ".join(told["statement"])
+    assert "For a person with up to 3 conversations at one client, at 2 of the 2 clients" in text
+    assert f"ε = {number(wanted)}" in text
+    assert "taken as public" in text
+
+
+def test_of_several_clients_the_ones_where_a_person_has_most_are_composed() -> None:
+    plans = everyone({"unit": "example"}, SEVERAL)
+    one = replace(plans, sites_per_owner=1)
+    found = one.everywhere({"rome": 2, "oslo": 2})
+    assert found is not None
+    assert found.epsilon == pytest.approx(plain_gaussian((1.5 / 3, 2)), rel=1e-6)
+    # Who has spent nothing has lost nothing, however much is there.
+    other = one.everywhere({"rome": 0, "oslo": 2})
+    assert other is not None
+    assert other.epsilon == pytest.approx(plain_gaussian((1.5 / 2, 2)), rel=1e-6)
+
+
+def test_a_conversation_that_was_cut_is_one_of_a_persons() -> None:
+    cut = tuple(replace(one, record=0) for one in sequences("ann", "ann", "ann"))
+    assert everyone({"unit": "example"}, {"rome": cut}).units_of_person == {"rome": 1}
+
+
+@pytest.mark.slow
+def test_under_sampling_a_person_is_a_mixture_of_gaussians() -> None:
+    privacy = {"unit": "example", **PRIVACY, "generator": "cryptographic"}
+    plans = plans_of(privacy, {"rome": sequences("ann", "ann", "bob", "cy")})
+    (plan,) = plans.plans.values()
+    release = accounting.SampledExamples(1.5, 0.5, 2)
+    assert plan.release_for(2) == release
+    found = facts(plans, {"rome": 3})["epsilon_of_a_person_at_all"]
+    wanted = accounting.epsilon([(release, 3)], PRIVACY["delta"]).epsilon
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"rome": sequences(None, None), "oslo": sequences(None)},
+        {"rome": sequences("ann", "ann"), "oslo": sequences("ann", None)},
+    ],
+)
+def test_where_owners_are_unknown_nothing_bounds_a_person(held) -> None:
+    plans = everyone({"unit": "example"}, held)
+    told = facts(plans, dict.fromkeys(held, 2))
+    assert told["epsilon"] > 0
+    assert told["epsilon_of_a_person_at_all"] is told["units_of_person"] is None
+    text = " ".join(told["statement"])
+    assert "No bound for a person, whose conversations are not known to belong together" in text
+    assert "For a person" not in text
+
+
+@pytest.mark.parametrize(("unit", "known"), [("owner", True), ("example", False)])
+def test_who_knows_counts_alone_knows_of_persons_only_where_they_are_the_units(unit, known) -> None:
+    """A server makes its plans from the numbers that sites tell; nobody tells how many are whose."""
+    tree = {**PRIVACY, "generator": "cryptographic", "unit": unit}
+    config = configured(privacy=tree, train={"batch_size": 9}, federation={"rounds": 2})
+    plans = protect.plans_of(config, {"rome": 4, "oslo": 3}, 7, sites=2)
+    told = facts(plans, {"rome": 2, "oslo": 2})
+    figure = told["epsilon_of_a_person_at_all"]
+    assert figure == (pytest.approx(plain_gaussian((1.5, 4)), rel=1e-6) if known else None)
+    assert ("No bound for a person" in " ".join(told["statement"])) is not known
+
+
+def test_a_person_moves_one_sum_with_shared_noise_by_all_that_she_has_anywhere() -> None:
+    """Units add up over sites before they move the sum: 3 + 2, not the composition of both."""
+    shares = Shares("discrete_gaussian", 8, 6, 4.0, Lattice(7, 64.0, 66.0))
+    plan = plan_of(unit="example", size=7, shares=shares, delta=1e-5)
+    plain = PrivacySettings(unit="example", noise_multiplier=1.0, delta=1e-5, clip_norm=1.0)
+    plans = Plans(
+        plain, {"rome": plan, "oslo": plan, "bern": plan}, {}, 2, {"rome": 3, "oslo": 1, "bern": 2}
+    )
+    assert isinstance(shares.release, accounting.Concentrated)
+    five = accounting.Concentrated(25 * shares.release.rho)
+    found = plans.everywhere({"rome": 4, "oslo": 4, "bern": 4})
+    assert found is not None
+    assert found.epsilon >= accounting.epsilon([(five, 4)], 1e-5).epsilon * (1 - 1e-9)
+    moved = accounting.epsilon([(shares.moved_by(5).release, 4)], 1e-5).epsilon
+    assert found.epsilon >= moved > plan.epsilon(4).epsilon
+    assert found.epsilon == pytest.approx(
+        max(moved, accounting.epsilon([(shares.release, 100)], 1e-5).epsilon), rel=1e-6
+    )
+
+
+def test_the_statement_says_for_whom_held_out_losses_are() -> None:
+    text = " ".join(claim(everyone({"unit": "owner"})))
+    for words in (
+        "held-out losses, which are exact",
+        "in one process they stand in the ledger and the metrics",
+        "across machines no site sends its own",
+        "if only by one conversation, begins a new count",
+    ):
+        assert words in text

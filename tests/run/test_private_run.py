@@ -18,7 +18,7 @@ from test_spending import at, build_world, charged, kill_in_round, payloads
 from sottovoce.errors import ConfigError
 from sottovoce.privacy import gaussian
 from sottovoce.privacy.guard import Guard
-from sottovoce.run import local, play
+from sottovoce.run import contribute, local, play
 from sottovoce.run.arms import Watch
 from sottovoce.run.check import check_run
 from sottovoce.run.compare import compare
@@ -391,14 +391,14 @@ def test_a_client_that_is_not_finite_counts_as_zero(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether a client's training blows up depends on its text, so nobody may see it."""
-    real = play.training.train
+    real = contribute.training.train
 
     def spoil(model: Any, clients: Any, received: Any, *more: Any, **named: Any) -> Any:
         received = dict(received)
         received["ben"] = np.full_like(received["ben"], np.nan)
         return real(model, clients, received, *more, **named)
 
-    monkeypatch.setattr(play.training, "train", spoil)
+    monkeypatch.setattr(contribute.training, "train", spoil)
     run = at(world, tmp_path / "run")
     outcome = federate(run)
     assert np.isfinite(outcome.weights).all()

@@ -17,7 +17,8 @@ from sottovoce.errors import VerificationError
 from sottovoce.model.base import LoraSettings
 from sottovoce.run.arms import Watch
 from sottovoce.run.cohorts import Cohort, Part
-from sottovoce.run.play import devices_in, play_round
+from sottovoce.run.contribute import devices_in
+from sottovoce.run.play import play_round
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.run.rounds import round_step
 from sottovoce.strategies import Work, factors

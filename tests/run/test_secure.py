@@ -17,7 +17,7 @@ from sottovoce.codec.coding import Coding
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.codec.wire import unpack
 from sottovoce.errors import ConfigError, VerificationError
-from sottovoce.run import local, secure, sums
+from sottovoce.run import by_secagg, local, secure, sums
 from sottovoce.run.local import Outcome, federate
 from sottovoce.run.prepare import Prepared
 
@@ -337,3 +337,20 @@ def test_playing_a_round_hands_over_who_was_silent(
     federated(world, tmp_path / "run", SECAGG, **changes)
     assert seen == [set(row["failed"]) for row in payloads(tmp_path / "run", "round")]
     assert any(seen)
+
+
+@pytest.mark.parametrize(
+    ("clients", "corrupt", "server", "threshold"),
+    [
+        (8, 0.05, "malicious", 5),  # 2·7/3 + 1
+        (8, 0.45, "malicious", 6),  # above (7 + 4)/2
+        (100, 0.4, "malicious", 70),  # above (99 + 40)/2
+        (100, 0.4, "semi-honest", 67),
+    ],
+)
+def test_the_threshold_bears_the_stated_share_of_corrupt_clients(
+    clients: int, corrupt: float, server: str, threshold: int
+) -> None:
+    settings = SecureSettings(aggregation="secagg", clip_norm=1.0, corrupt=corrupt, server=server)
+    neighbours, found = by_secagg.degree(settings, clients)
+    assert (neighbours, found) == (clients - 1, threshold)

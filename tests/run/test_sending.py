@@ -15,7 +15,7 @@ from test_spending import build_world, payloads
 
 from sottovoce.codec import blocks
 from sottovoce.errors import ConfigError, VerificationError
-from sottovoce.run import local, play, sending
+from sottovoce.run import contribute, local, sending
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.sending import PART, part_of, places, thinned, whole
@@ -171,7 +171,7 @@ def test_few_bits_serve_rules_that_read_single_updates(
 def test_what_is_not_finite_is_refused_or_counts_as_zero(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
-    real = play._finish
+    real = contribute._finish
 
     def spoil(*arguments: Any) -> Any:
         one, state = real(*arguments)
@@ -180,7 +180,7 @@ def test_what_is_not_finite_is_refused_or_counts_as_zero(
             one = sending.replace(one, tensors=tensors)
         return one, state
 
-    monkeypatch.setattr(play, "_finish", spoil)
+    monkeypatch.setattr(contribute, "_finish", spoil)
     run = within(world, tmp_path / "run", {"compress": 8}, unit, federation={"rounds": 1})
     if unit == "none":
         with pytest.raises(VerificationError, match=NAMES[2]):
@@ -193,7 +193,7 @@ def test_what_is_not_finite_is_refused_or_counts_as_zero(
 def test_a_part_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = play._finish
+    real = contribute._finish
 
     def spoil(*arguments: Any) -> Any:
         one, state = real(*arguments)
@@ -202,7 +202,7 @@ def test_a_part_that_is_not_finite_counts_as_zero_and_nobody_else_learns_it(
             one = sending.replace(one, tensors=tensors)
         return one, state
 
-    monkeypatch.setattr(play, "_finish", spoil)
+    monkeypatch.setattr(contribute, "_finish", spoil)
     shares = {"unit": "client", "trust": "none", "mechanism": "skellam"}
     settings = {"aggregation": "secagg", "keep": 0.3}
     outcome = federated(world, tmp_path / "run", settings, **shares)

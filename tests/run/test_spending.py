@@ -20,14 +20,18 @@ from sottovoce.errors import ConfigError, RefusedError, SottovoceError
 from sottovoce.model.base import LoraSettings, fingerprint, model_folder
 from sottovoce.model.tokenizer import load_tokenizer
 from sottovoce.privacy import gaussian
-from sottovoce.run import local
+from sottovoce.privacy.plan import PrivacyPlan
+from sottovoce.run import local, play
 from sottovoce.run.check import check_run
+from sottovoce.run.cohorts import Cohort, Part
 from sottovoce.run.folder import read_tensors
-from sottovoce.run.ledger import verify
+from sottovoce.run.ledger import Ledger, verify
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Party, Prepared, sent_sizes
-from sottovoce.run.protect import facts, make_plans
+from sottovoce.run.protect import claim, facts, make_plans
 from sottovoce.run.rounds import digest
+from sottovoce.run.spending import Spending
+from sottovoce.update import unflatten
 
 NAMES = ("ada", "ben", "cyd")
 
@@ -72,7 +76,12 @@ def at(world: Prepared, root: Path, unit: str = "client", **changes: Any) -> Pre
     config = make_config(tree, place="test")
     held = {party.name: party.train for party in world.parties}
     size = world.model.layout.size
-    plans = make_plans(config, held, size, sent_sizes(config, world.model))
+    plans = make_plans(
+        config,
+        held,
+        size,
+        sent_sizes(config, unflatten(world.model.initial(0), world.model.layout)),
+    )
     return replace(world, config=config, plans=plans)
 
 
@@ -188,7 +197,8 @@ class Watcher:
 def test_every_release_is_paid_for_on_disk_before_it_is_drawn(
     world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
-    run = at(world, tmp_path / "run", unit, train={"steps_per_round": 2})
+    # Everyone is in every step: what a sample costs is the accountant's own affair.
+    run = at(world, tmp_path / "run", unit, train={"steps_per_round": 2, "batch_size": 6})
     watcher = Watcher(tmp_path / "run", monkeypatch)
     outcome = federate(run)
     assert watcher.draws == charged(tmp_path / "run") == sum(outcome.spent.values())
@@ -277,7 +287,8 @@ def test_with_seeded_noise_a_killed_run_ends_with_the_same_bits(
         whole = federate(run)
     assert facts(run.plans, whole.spent)["epsilon"] is None
     assert whole.epsilon_of_data is None
-    assert not (root.parent / "privacy-budget.jsonl").exists()
+    (rows,) = budget_rows(root.parent).values()
+    assert [row[1] for row in rows] == ["none"] * 3, "it gave all of it away, and that stays"
     evaluated = payloads(root, "evaluation")
     again = 0
     for fault, stop in moments(disk.done)[5::13]:
@@ -289,6 +300,140 @@ def test_with_seeded_noise_a_killed_run_ends_with_the_same_bits(
         again += sum(resumed.spent.values()) > sum(whole.spent.values())
         assert check_run(root).complete
     assert again, "some kill came between a charge and its record"
+
+
+# What the ledger says of it
+
+
+@pytest.mark.parametrize("unit", ["client", "owner"])
+def test_every_charge_says_what_all_charges_come_to(
+    world: Prepared, tmp_path: Path, unit: str
+) -> None:
+    """Law 3: whoever finds the ledger of a run that died knows its ε without the tool."""
+    federation = {"rounds": 4, "clients_per_round": 2}
+    run = at(world, tmp_path / "run", unit, federation=federation)
+    federate(run)
+    spent: dict[str, int] = {}
+    for row in payloads(tmp_path / "run", "charge"):
+        for name, count in row["releases"].items():
+            spent[name] = spent.get(name, 0) + count
+        name, found = run.plans.worst(spent)
+        assert run.plans.plans[row["of"]].epsilon(spent[row["of"]]) == found, name
+        assert row["epsilon"] == found.epsilon > 0
+        assert (row["epsilon_rdp"], row["accountant"]) == (found.epsilon_rdp, found.accountant)
+    assert len(payloads(tmp_path / "run", "charge")) == 4
+
+
+@pytest.mark.parametrize("unit", ["client", "owner"])
+def test_the_ledger_holds_the_claim_before_and_after(
+    world: Prepared, tmp_path: Path, unit: str
+) -> None:
+    run = at(world, tmp_path / "run", unit, epsilon=8.0)
+    kill_in_round(run, 0)
+    with suppress(RefusedError):
+        federate(run, resume=True)
+    (start,), (end,) = (payloads(tmp_path / "run", kind) for kind in ("start", "end"))
+    assert start["claim"] == {
+        "unit": unit,
+        "relation": "add or remove one unit",
+        "sampling": "poisson",
+        "private": True,
+        "statement": claim(run.plans),
+    }
+    for name, plan in run.plans.plans.items():
+        told, planned = start["plans"][name], plan.epsilon()
+        assert told["epsilon"] == planned.epsilon <= 8.0
+        assert (told["epsilon_rdp"], told["accountant"]) == (
+            planned.epsilon_rdp,
+            planned.accountant,
+        )
+        assert (told["delta"], told["sampling_probability"]) == (1e-3, 1.0)
+    charges = payloads(tmp_path / "run", "charge")
+    names = run.plans.plans
+    spent = {name: sum(row["releases"].get(name, 0) for row in charges) for name in names}
+    _, found = run.plans.worst(spent)
+    assert end["claim"] == claim(run.plans, spent)
+    assert (end["private"], end["delta"]) == (True, 1e-3)
+    assert (end["epsilon"], end["epsilon_rdp"], end["accountant"]) == (
+        found.epsilon,
+        found.epsilon_rdp,
+        found.accountant,
+    )
+
+
+@pytest.mark.parametrize("changes", [{"unit": "none"}, {"generator": "seeded_for_tests"}])
+def test_a_run_that_hides_nothing_is_marked_so(
+    world: Prepared, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = at(world, tmp_path / "run", **changes)
+    federate(run)
+    (start,), (end,) = (payloads(tmp_path / "run", kind) for kind in ("start", "end"))
+    assert start["claim"]["private"] is end["private"] is False
+    assert "Privacy: none" in start["claim"]["statement"][0]
+    for told in (end, *payloads(tmp_path / "run", "charge"), *start["plans"].values()):
+        assert told["epsilon"] is told["epsilon_rdp"] is told["accountant"] is None
+
+
+def test_charging_takes_the_time_of_one_plan(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round asks the accountant for one ε, however many clients have plans of their own."""
+    run = at(world, tmp_path / "run", "owner", federation={"rounds": 3})
+    # Each client has noise of its own, so that no figure serves for two of them.
+    plans = {
+        name: replace(plan, noise_multiplier=1.2345 + place)
+        for place, (name, plan) in enumerate(run.plans.plans.items())
+    }
+    run = replace(run, plans=replace(run.plans, plans=plans))
+    asked: list[int] = []
+    real = PrivacyPlan.epsilon
+    monkeypatch.setattr(
+        PrivacyPlan, "epsilon", lambda self, count=None: asked.append(1) or real(self, count)
+    )
+    spending = Spending(run, tmp_path / "run")
+    with Ledger.open(tmp_path / "ledger.jsonl") as ledger:
+        for index in range(3):
+            parts = tuple(Part(name, index) for name in NAMES)
+            spending.charge(ledger, Cohort(index, parts, (), 0.0), dict.fromkeys(NAMES, 1))
+            assert len(asked) == index + 1
+
+
+# A cap
+
+
+def test_a_crash_after_the_noise_lets_nobody_take_part_more_often_than_agreed(
+    world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that is drawn again releases an update once more, whatever became of the first time."""
+    seen: dict[str, int] = {}
+    real = play.private_round_step
+
+    def count(algorithm: Any, state: Any, updates: Any, *more: Any) -> Any:
+        updates = list(updates)
+        for update in updates:
+            seen[update.client] = seen.get(update.client, 0) + 1
+        return real(algorithm, state, updates, *more)
+
+    monkeypatch.setattr(play, "private_round_step", count)
+    run = at(world, tmp_path / "run", max_participations=2, federation={"rounds": 4})
+    for wanted in (0, 0, 0, 1):
+        kill_in_round(run, wanted)
+    federate(run, resume=True)
+    assert seen == dict.fromkeys(NAMES, 2)
+    drawn = [row["clients"] for row in payloads(tmp_path / "run", "drawn")]
+    assert {name: sum(name in row for row in drawn) for name in NAMES} == seen
+    assert len(drawn) == len(payloads(tmp_path / "run", "charge"))
+
+
+def test_a_client_with_noise_of_its_own_counts_a_round_when_it_is_charged(
+    world: Prepared, tmp_path: Path
+) -> None:
+    run = at(world, tmp_path / "run", "owner", max_participations=2, federation={"rounds": 4})
+    kill_in_round(run, 0)
+    kill_in_round(run, 0)
+    with pytest.raises(RefusedError, match="max_participations = 2 covers no more"):
+        federate(run, resume=True)
+    assert charged(tmp_path / "run") == 2 * 3
 
 
 # When it ends
@@ -441,6 +586,22 @@ def test_a_unit_of_none_is_asked_about_too(world: Prepared, tmp_path: Path) -> N
         federate(replace(run, config=config))
 
 
+@pytest.mark.parametrize("before", [{"unit": "none"}, {"generator": "seeded_for_tests"}])
+def test_a_limit_for_the_data_set_counts_what_was_given_away(
+    world: Prepared, tmp_path: Path, before: dict[str, Any]
+) -> None:
+    """None, not a large number: no figure bounds a text that was read without noise."""
+    federate(at(world, tmp_path / "runs" / "before", **before))
+    policy = write_policy(tmp_path / "site.toml", world)
+    with pytest.raises(RefusedError, match="epsilon_of_data_set is null") as seen:
+        federate(at(world, tmp_path / "runs" / "run", policy=policy))
+    assert "Rules broken: max_epsilon_per_data_set" in str(seen.value)
+    limits = ("max_epsilon_per_run", "max_epsilon_per_data_set", "max_delta")
+    anything = dict.fromkeys(limits) | {"weakest_unit": "none"}
+    policy = write_policy(tmp_path / "site.toml", world, **anything)
+    assert federate(at(world, tmp_path / "runs" / "run", policy=policy)).rounds == 2
+
+
 def missing(path: Path) -> None:
     path.unlink()
 
@@ -560,7 +721,7 @@ def test_a_ledger_without_privacy_has_no_charge(world: Prepared, tmp_path: Path,
     federate(at(world, tmp_path / "plain", "none"))
     kinds = {record.kind for record in verify(tmp_path / "plain" / "ledger.jsonl")[0]}
     assert not kinds & {"charge", "budget"}
-    outcome = federate(at(world, tmp_path / "run", unit))
+    outcome = federate(at(world, tmp_path / "run", unit, train={"batch_size": 6}))
     kinds_then = [record.kind for record in verify(outcome.folder.ledger)[0]]
     assert kinds_then == [
         *("start", "budget", "evaluation"),

@@ -17,6 +17,7 @@ import pytest
 
 from sottovoce import cli
 from sottovoce.privacy import gaussian
+from sottovoce.privacy.statement import number
 
 Sotto = Callable[..., tuple[int, str, str]]
 
@@ -121,8 +122,12 @@ def test_a_private_run_says_what_it_costs_before_and_after(
         assert '"owner"' in err
         assert '"example"' in err
     else:
-        assert told["epsilon_of_a_person_at_all"] > told["epsilon"]
         assert set(told["clients"]) == {"north", "south", "west"}
+        # Two conversations a person: for single conversations that is more than three of them.
+        assert told["units_of_person"] == (1 if unit == "owner" else 2)
+        assert (
+            told["epsilon_of_a_person_at_all"] > (1.5 if unit == "owner" else 3) * told["epsilon"]
+        )
     code, out, err = sotto("verify", str(facts["run_dir"]), "--json")
     assert (code, one_object(out)["ok"]) == (0, True), err
     code, out, err = sotto("chat", str(facts["run_dir"]), "--once", "Hi", "--max-new-tokens", "2")
@@ -130,6 +135,31 @@ def test_a_private_run_says_what_it_costs_before_and_after(
     code, out, err = sotto("run", f"{unit}.toml", "--json", "--resume", *ALL)
     assert code == 0, err
     assert one_object(out)["ledger_head"] == facts["ledger_head"]
+
+
+def test_without_owners_nothing_is_claimed_for_a_person(sotto: Sotto, tmp_path: Path) -> None:
+    write_talks(tmp_path, owners=False)
+    text = (tmp_path / "example.toml").read_text().replace('owner_column = "who"\n', "")
+    (tmp_path / "example.toml").write_text(text)
+    code, out, err = sotto("run", "example.toml", "--json", *ALL)
+    assert code == 0, err
+    assert one_object(out)["privacy"]["epsilon_of_a_person_at_all"] is None
+    assert "No bound for a person" in err
+
+
+def test_a_run_without_privacy_ends_the_count_of_its_text(sotto: Sotto, tmp_path: Path) -> None:
+    code, out, err = sotto("run", "none.toml", "--json")
+    assert code == 0, err
+    assert one_object(out)["privacy"]["epsilon_of_data"] is None
+    code, out, err = sotto("run", "client.toml", "--json")
+    assert code == 0, err
+    told = one_object(out)["privacy"]
+    assert told["epsilon_of_data"] is None
+    assert "without privacy" in told["epsilon_of_data_reason"]
+    assert told["epsilon"] > 0
+    code, out, err = sotto("run", "client.toml", "--resume")
+    assert code == 0, err
+    assert "on the same text, together: no bound, since a run without privacy" in out
 
 
 def test_the_seeded_generator_is_called_no_privacy(sotto: Sotto) -> None:
@@ -219,6 +249,10 @@ def test_a_file_that_was_moved_is_the_same_text_and_the_result_says_what_it_cost
         assert code == 0, err
         costs.append(one_object(out)["privacy"])
     assert costs[0]["epsilon_of_data"] == pytest.approx(costs[0]["epsilon"])
+    assert costs[0]["epsilon_of_data_reason"] == ""
+    code, out, err = sotto("run", "client.toml", "--resume", "--set", "run.dir=runs/0")
+    assert code == 0, err
+    assert f"on the same text, together: ε = {number(costs[1]['epsilon_of_data'])}." in out
     assert costs[1]["epsilon_of_data"] > 1.2 * costs[1]["epsilon"]
 
 

@@ -14,7 +14,8 @@ from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.model.base import LoraSettings
 from sottovoce.run.arms import Watch
 from sottovoce.run.cohorts import cohorts
-from sottovoce.run.play import devices_in, personal_weights, planned_steps, play_round
+from sottovoce.run.contribute import devices_in, personal_weights, planned_steps
+from sottovoce.run.play import play_round
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.run.rounds import round_step
 from sottovoce.strategies.factors import chosen_entries

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sottovoce.errors import VerificationError
 from sottovoce.model.base import LoraSettings
-from sottovoce.run.play import on_base
+from sottovoce.run.contribute import on_base
 from sottovoce.run.rounds import round_step
 from sottovoce.strategies import Work, factors
 from sottovoce.strategies.fedavg import FedAvg

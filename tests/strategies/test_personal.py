@@ -15,9 +15,10 @@ from sottovoce.model.base import LoraSettings
 from sottovoce.run.arms import Watch
 from sottovoce.run.clients import Clients
 from sottovoce.run.cohorts import cohorts
+from sottovoce.run.contribute import devices_in, planned_steps
 from sottovoce.run.folder import RunFolder, read_tensors
 from sottovoce.run.personal import personalise
-from sottovoce.run.play import devices_in, planned_steps, play_round
+from sottovoce.run.play import play_round
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.strategies.personal import Ditto
 from sottovoce.train import ClientState

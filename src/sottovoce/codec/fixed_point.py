@@ -179,6 +179,25 @@ def add_client(total: Sum, tensors: Tensors, weight: int, *, client: str = "unna
     return Sum(added, weight=total.weight + int(weight), count=total.count + 1)
 
 
+def add_in_place(total: Sum, tensors: Tensors, weight: int, *, client: str = "unnamed") -> Sum:
+    """The same as ``add_client`` in the memory of one sum: the tensors of ``total`` are changed.
+
+    Where it raises, ``total`` may hold a part of the client and counts for nothing any more.
+
+    Guarantees:
+        - the result is that of ``add_client``, bit for bit;
+        - memory is that of the sum and one encoded tensor.
+
+    Raises:
+        VerificationError: as ``add_client``.
+    """
+    Layout({name: tuple(value.shape) for name, value in total.tensors.items()}).check(tensors)
+    for name, value in total.tensors.items():
+        encoded = encode({name: tensors[name]}, weight, client=client)[name]
+        _add(value, encoded, name, out=value)
+    return Sum(total.tensors, weight=total.weight + int(weight), count=total.count + 1)
+
+
 def _encode(value: NDArray[np.float32], weight: int, name: str, client: str) -> NDArray[np.int64]:
     if value.dtype != np.float32:
         raise VerificationError(
@@ -200,7 +219,12 @@ def _encode(value: NDArray[np.float32], weight: int, name: str, client: str) -> 
     return np.rint(scaled, out=scaled).astype(np.int64)
 
 
-def _add(left: NDArray[np.int64], right: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+def _add(
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    name: str,
+    out: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     highest = int(left.max(initial=0)) + int(right.max(initial=0))
     lowest = int(left.min(initial=0)) + int(right.min(initial=0))
     if highest > _LARGEST or lowest < _SMALLEST:
@@ -213,4 +237,4 @@ def _add(left: NDArray[np.int64], right: NDArray[np.int64], name: str) -> NDArra
                 allowed="less than 2^31 for the sum of value times weight",
                 remedy=_REMEDY,
             )
-    return np.asarray(left + right)
+    return np.asarray(np.add(left, right, out=out))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sottovoce.errors import MissingExtraError, ModelError
 from sottovoce.model.attention import use_float32_attention
+from sottovoce.model.grouped import GroupedLinear
 from sottovoce.model.head import Head
 
 
@@ -204,9 +205,21 @@ def checkpoint_activations(base: Base) -> None:
 
 
 def fingerprint(base: Base) -> str:
-    """SHA-256 over names, shapes, types and bytes of all that a checkpoint of the model holds."""
+    """SHA-256 over names, shapes, types and bytes of all that a checkpoint of the model holds.
+
+    Guarantees:
+        - adapters on the model, and which layers have some, change nothing.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(base.model.state_dict().items()):
+    inner = [f"{n}." for n, m in base.model.named_modules() if isinstance(m, GroupedLinear)]
+    adapted = {f"{name}base.": name for name in inner}
+
+    def plain(name: str) -> str:
+        parent, _, child = name.rpartition(".")
+        return adapted[f"{parent}."] + child if f"{parent}." in adapted else name
+
+    named = {plain(name): tensor for name, tensor in base.model.state_dict().items()}
+    for name, tensor in sorted(named.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

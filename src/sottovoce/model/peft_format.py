@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,14 @@ def write_peft(tensors: Tensors, model: LoraModel, folder: Path) -> None:
     Guarantees: ``peft.PeftModel.from_pretrained(base, folder)`` gives the same logits.
     """
     model.layout.check(tensors)
-    config = {
-        "base_model_name_or_path": model_folder(model.base.path),
+    write_adapter(tensors, peft_config(model), folder)
+
+
+def peft_config(model: LoraModel) -> dict[str, Any]:
+    """What stands beside an adapter of this model: plain JSON values."""
+    path = model.base.path
+    return {
+        "base_model_name_or_path": path if path == "tiny" else model_folder(path),
         "bias": "none",
         "fan_in_fan_out": any(model.is_transposed(name) for name in model.targets),
         "inference_mode": True,
@@ -46,8 +53,10 @@ def write_peft(tensors: Tensors, model: LoraModel, folder: Path) -> None:
         "use_dora": False,
         "use_rslora": False,
     }
-    if model.base.path == "tiny":
-        config["base_model_name_or_path"] = "tiny"
+
+
+def write_adapter(tensors: Tensors, config: Mapping[str, Any], folder: Path) -> None:
+    """Write an adapter folder from what ``peft_config`` said of its model, which is not needed."""
 
     def write(target: Path) -> None:
         _save(tensors, target / "adapter_model.safetensors")

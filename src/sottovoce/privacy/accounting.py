@@ -68,6 +68,8 @@ MOST_EPSILON = 500.0
 """Above this ε by RDP is not sharpened further: it is no protection, whatever the digits say."""
 LEAST_SPAN = 1e-6
 """A release whose losses span less than this is left to RDP; dp_accounting cannot place them."""
+MOST_KINDS = 16
+"""More kinds of sampled releases than this are composed by RDP alone; each has a grid of its own."""
 MOST_NOISE = 1e9
 """The largest noise multiplier that a calibration tries."""
 MOST_STEPS = 10**12
@@ -352,8 +354,10 @@ def _interval(merged: Merged) -> float | None:
     points (15,000 for a mixture, whose points cost a hundred times more) or that of all releases
     two million. So that no setting takes more than a few seconds or a gigabyte, the PLD is not
     attempted where the losses of all releases together exceed twice ``MOST_EPSILON``; where the
-    step would exceed 10^-2; where a release's losses span less than ``LEAST_SPAN``; for a unit with more than 1,000 examples; and where a release is made
-    more than 100,000 times but spans less than 1,000 steps, which RDP states better.
+    step would exceed 10^-2; where a release's losses span less than ``LEAST_SPAN``; for a unit
+    with more than 1,000 examples; for more than ``MOST_KINDS`` kinds of sampled releases, of which
+    a mixture counts eightfold; and where a release is made more than 100,000 times but spans less
+    than 1,000 steps, which RDP states better.
     ``Concentrated`` and ``Renyi`` have no PLD.
     """
     orders, curve = curve_of_all(merged)
@@ -362,7 +366,7 @@ def _interval(merged: Merged) -> float | None:
     if reach > 2 * MOST_EPSILON:
         return None
     preferred, needed = 1e-4, reach / 2e6
-    often = math.inf
+    often, kinds = math.inf, 0
     for release, count in merged:
         if isinstance(release, Concentrated | Renyi):
             return None
@@ -370,8 +374,9 @@ def _interval(merged: Merged) -> float | None:
             return None
         if release.sampling_probability == 1 and isinstance(release, SampledGaussian):
             continue  # These become one Gaussian in ``_distribution``, so that nothing adds up.
+        kinds += 8 if isinstance(release, SampledExamples) else 1
         span = _span(release)
-        if span < LEAST_SPAN:
+        if span < LEAST_SPAN or kinds > MOST_KINDS:
             return None
         needed = max(needed, span / (15_000 if isinstance(release, SampledExamples) else 250_000))
         if count > 1:
@@ -399,6 +404,7 @@ def _rounded_up(value: float) -> float:
     return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= value * (1 - 1e-9))
 
 
+@lru_cache(maxsize=2)  # ε is asked at two values of δ: without and with what a grid takes of it.
 def _distribution(merged: Merged, interval: float) -> Any:
     """Return dp_accounting's privacy loss distribution of all releases together."""
     composed = None

@@ -144,6 +144,16 @@ class GridCost:
             return -math.inf
         return delta * math.exp(-self.ratio) - 2 * math.exp(epsilon) * self.outside
 
+    def delta_taken(self, delta: float, epsilon: float) -> float:
+        """What ``delta_left`` takes off δ, with all its digits; the arguments are the same."""
+        if epsilon > _LARGEST_EPSILON:
+            return math.inf
+        return -delta * math.expm1(-self.ratio) + 2 * math.exp(epsilon) * self.outside
+
+    def __add__(self, other: GridCost) -> GridCost:
+        """What two lots of releases cost together."""
+        return GridCost(self.ratio + other.ratio, self.outside + other.outside)
+
 
 def grid_cost(noise_std_steps: float, size: int, releases: int) -> GridCost:
     """What the grid costs in so many adaptive releases of vectors.

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf, isfinite, sqrt
+from math import exp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import ConfigError
-from sottovoce.privacy import accounting, gaussian
-from sottovoce.privacy.accounting import Epsilon, Release, SampledGaussian
+from sottovoce.privacy import accounting, costs, gaussian
+from sottovoce.privacy.accounting import Epsilon, Release, SampledExamples, SampledGaussian
+from sottovoce.privacy.gaussian import GridCost
 from sottovoce.privacy.settings import AdaptiveClip, PrivacySettings, Unit
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
@@ -86,6 +87,12 @@ class PrivacyPlan:
         if self.shares is not None:
             return self.shares.release
         return SampledGaussian(self.noise_multiplier, self.sampling_probability)
+
+    def release_for(self, units: int) -> Release:
+        """What one release costs somebody to whom so many units belong, each drawn by itself."""
+        if self.shares is not None:
+            return self.shares.moved_by(units).release
+        return SampledExamples(self.noise_multiplier, self.sampling_probability, units)
 
     @property
     def first_clip_norm(self) -> float:
@@ -364,7 +371,7 @@ def make_plan(
 def _noise_for(plan: PrivacyPlan, target: float, at: Callable[[float], PrivacyPlan]) -> float:
     """The least noise multiplier at which all planned releases stay within the target."""
     # The cost at the least noise there is bounds the cost at the noise that is found.
-    cost = _cost(plan, LEAST_MULTIPLIER, plan.releases)
+    cost = cost_of(plan.spent(plan.releases), replace(plan, noise_multiplier=LEAST_MULTIPLIER))
     delta = cost.delta_left(plan.delta, target + 1.0)
     if not delta > 0:
         raise ConfigError(
@@ -389,7 +396,7 @@ def _require_noise(plan: PrivacyPlan) -> None:
         raise ConfigError(
             f"the noise multiplier is {plan.noise_multiplier:g}, which hides nothing",
             allowed=f"at least {LEAST_MULTIPLIER:g}",
-            remedy='Lower privacy.epsilon, or write unit = "none"',
+            remedy='Raise privacy.noise_multiplier, or write unit = "none"',
         )
     count = plan.count_noise_std
     if count is not None and count > plan.expected_units:
@@ -402,36 +409,24 @@ def _require_noise(plan: PrivacyPlan) -> None:
     _ = plan.sum_noise_multiplier
 
 
-def epsilon_of(spent: Sequence[tuple[Release, int]], plan: PrivacyPlan) -> Epsilon:
+def epsilon_of(
+    spent: Sequence[tuple[Release, int]], plan: PrivacyPlan, *, cost: GridCost | None = None
+) -> Epsilon:
     """ε of these releases at the plan's δ, what the integer grid costs included.
 
     Args:
         spent: releases, and how often each was made.
         plan: gives δ.
+        cost: of the grid and the sampler, where not all releases are like the plan's; None takes
+            ``cost_of``.
     """
+    return costs.epsilon(spent, plan.delta, cost_of(spent, plan) if cost is None else cost)
+
+
+def cost_of(spent: Sequence[tuple[Release, int]], plan: PrivacyPlan) -> GridCost:
+    """What the grid and the sampler cost in these releases of vectors like the plan's."""
     count = sum(times for _, times in spent)
-    ideal = accounting.epsilon(spent, plan.delta)
-    on_grid = plan.size or plan.shares is not None
-    if not count or not on_grid or not isfinite(ideal.epsilon):
-        return ideal
-    cost = _cost(plan, plan.sum_noise_multiplier, count)
-    delta = cost.delta_left(plan.delta, ideal.epsilon + 1.0)
-    if not delta > 0:
-        return replace(ideal, epsilon=inf, epsilon_rdp=inf)
-    found = accounting.epsilon(spent, delta)
-    return replace(
-        found,
-        epsilon=found.epsilon + cost.epsilon,
-        epsilon_rdp=found.epsilon_rdp + cost.epsilon,
-    )
-
-
-def _cost(plan: PrivacyPlan, sum_noise_multiplier: float, releases: int) -> gaussian.GridCost:
-    """What the grid costs, from the least noise in steps that any clip norm gives."""
     if plan.shares is not None:
         # The accountant knows the integers; what it does not know is how exact the draws are.
-        return gaussian.GridCost(0.0, plan.shares.outside(releases))
-    if not plan.size:
-        return gaussian.GridCost(0.0, 0.0)
-    noise_std = sum_noise_multiplier * 2.0**gaussian.GRID_BITS * sqrt(plan.size)
-    return gaussian.grid_cost(noise_std, plan.size + 2, releases)
+        return GridCost(0.0, plan.shares.outside(count))
+    return costs.of_vectors(costs.least_multiplier(spent, plan.noise_multiplier), plan.size, count)

@@ -34,8 +34,8 @@ from sottovoce.errors import ConfigError, RefusedError
 
 UNITS: Final = ("none", "example", "owner", "client")
 """From the weakest to the strongest: a client holds whole owners, an owner whole examples."""
-SECURE_AGGREGATION: Final = ("secagg", "bfv")
-"""The ways of aggregation that hide single updates; no other name counts as one."""
+SECURE_AGGREGATION: Final = ("secagg", "helpers", "he")
+"""The ways of aggregation that hide single updates, as ``secure.aggregation`` names them."""
 _show = partial(json.dumps, default=repr)  # TOML agrees, and control characters are escaped
 _LIMITS: Final = ("max_epsilon_per_run", "max_epsilon_per_data_set", "max_delta")
 _Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -54,7 +54,7 @@ def curve_of_all(merged: Merged) -> tuple[Curve, Curve]:
     return np.array(orders), total
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def curve_of(release: Release, orders: tuple[float, ...]) -> tuple[float, ...]:
     """Return the bound of one release's Rényi divergence at each order."""
     alpha = np.array(orders)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import ceil, inf, isfinite
+from math import ceil, inf, isfinite, log2
 from typing import TYPE_CHECKING
 
-from sottovoce.privacy import accounting
-from sottovoce.privacy.accounting import Epsilon, Release, SampledExamples, SampledGaussian
-from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
+from sottovoce.privacy import accounting, sampler
+from sottovoce.privacy.accounting import Epsilon, Release, SampledGaussian
+from sottovoce.privacy.plan import PrivacyPlan, cost_of, epsilon_of
 from sottovoce.privacy.shares import Shares
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ PROTECTED = {
     "example": "one conversation at one client",
 }
 """What each unit stands for, in words."""
+
+RELATION = "add or remove one unit"
+"""Which data sets are neighbours, wherever nothing else is said."""
+
+NOTHING = 50.0
+"""From this ε on an attacker may be e^50 times surer of what is hidden: nothing is."""
 
 
 def statement(plan: PrivacyPlan, releases: int | None = None) -> list[str]:
@@ -39,6 +45,9 @@ def statement(plan: PrivacyPlan, releases: int | None = None) -> list[str]:
         f"Sampling: {_sampling(plan)}. {count} releases, {_noise(plan)}. "
         f"Accountant: {_accountant(found)}.",
     ]
+    if found.epsilon >= NOTHING:
+        lines.append(f"So large an ε ({NOTHING:g} or more) hides nothing.")
+    lines += _grid(plan, count)
     if plan.shares is not None and plan.shares.clients > 1:
         lines.append(_shared(plan.shares))
     elif plan.sampling_probability < 1:
@@ -57,6 +66,20 @@ def _noise(plan: PrivacyPlan) -> str:
     )
     grid = " on an integer grid" if plan.size or plan.shares is not None else ""
     return f"{kind} noise of multiplier {plan.noise_multiplier:.4g}{grid}"
+
+
+def _grid(plan: PrivacyPlan, releases: int) -> list[str]:
+    """What it costs that noise is drawn as integers; nothing is said where no vector is at hand."""
+    if not releases or not (plan.size if plan.shares is None else plan.shares.clients > 1):
+        return []
+    spent = plan.spent(releases)
+    cost = cost_of(spent, plan)
+    delta = cost.delta_taken(plan.delta, epsilon_of(spent, plan).epsilon + 1.0)
+    distance = f"2^{log2(sampler.DISTANCE):.0f}"
+    return [
+        f"The grid and the sampler cost ε = {cost.epsilon:.1e} and δ = {delta:.1e}, included; the "
+        f"sampler's distance is at most {distance} a draw."
+    ]
 
 
 def _shared(shares: Shares) -> str:
@@ -101,24 +124,33 @@ def number(epsilon: float) -> str:
     return f"{ceil(epsilon * 1000) / 1000:.3f}"
 
 
-def shuffled(plan: PrivacyPlan) -> tuple[float, str]:
+def shuffled(plan: PrivacyPlan, units: int = 1) -> tuple[float, str]:
     """What can honestly be said of batches that are cut from a shuffled data set.
 
-    Every example is then in one batch of each epoch, so that an epoch is one release of it; no
-    amplification is known that training could claim (Chua et al. 2024 show by how much claiming
-    Poisson's would be wrong).
+    Every unit is then in one batch of each epoch, and where it is replaced by nothing all else
+    stays in its place: an epoch is one release of it, and where several units are one person's they
+    may all be in one batch. No amplification is known that training could claim (Chua et al. 2024
+    show by how much claiming Poisson's would be wrong). Where a unit is added or removed, every
+    later batch changes, and no figure is known at all.
 
     Args:
         plan: for the noise, δ, and how many batches make an epoch.
+        units: the most that one person has.
 
     Returns:
-        ε, and a sentence.
+        ε for replacing by nothing, and a sentence.
     """
     count = ceil(plan.releases / ceil(round(1 / plan.sampling_probability, 9)))
-    found = epsilon_of([(SampledGaussian(plan.noise_multiplier, 1.0), count)], plan)
-    return found.epsilon, (
-        f"With shuffled batches instead of Poisson samples the {plan.unit} is in one batch of each "
-        f"of {count} epochs, and only ε = {number(found.epsilon)} can be claimed."
+    found = epsilon_of([(SampledGaussian(plan.noise_multiplier / units), count)], plan).epsilon
+    claimed = epsilon_of([(plan.release_for(units), plan.releases)], plan).epsilon
+    only = "only " if found > claimed else ""
+    who = f"the {plan.unit} is in one batch of each of {count} epochs"
+    if units > 1:
+        who = f"all {units} {plan.unit}s of a person may be in one batch of each of {count} epochs"
+    return found, (
+        f"With shuffled batches instead of Poisson samples {who}, and {only}ε = {number(found)} can "
+        "be claimed, where neighbouring data differ by replacing one by nothing, so that its place "
+        "stays empty; for adding or removing it, which moves every later batch, no figure is known."
     )
 
 
@@ -132,11 +164,32 @@ def of_person(plan: PrivacyPlan, examples: int) -> tuple[float, str]:
     Returns:
         ε, and a sentence.
     """
-    release = SampledExamples(plan.noise_multiplier, plan.sampling_probability, examples)
-    found = epsilon_of([(release, plan.releases)], plan)
+    found = epsilon_of([(plan.release_for(examples), plan.releases)], plan)
     return found.epsilon, (
         f"For a person with at most {examples} conversations at one client: "
         f"ε = {number(found.epsilon)} (mixture of Gaussians)."
+    )
+
+
+def at_sites(plan: PrivacyPlan, sites: int, units: int = 1) -> tuple[float, str]:
+    """ε for a person at several sites, each of which has a plan like this one.
+
+    Args:
+        plan: of one site.
+        sites: at how many a person is at most.
+        units: the most that she has at one of them.
+
+    Returns:
+        ε, and a sentence.
+    """
+    if plan.shares is None:
+        spent = [(plan.release_for(units), sites * plan.releases)]
+    else:
+        # All sites add to one sum, which she moves from every one of them.
+        spent = [(plan.release_for(sites * units), plan.releases)]
+    found = epsilon_of(spent, plan).epsilon
+    return found, (
+        f"For a person at {sites} sites that each hold and sample as many: ε = {number(found)}."
     )
 
 

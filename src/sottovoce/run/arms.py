@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce import train as training
+from sottovoce.config import Config
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.run.rounds import round_step
 from sottovoce.strategies.fedavg import FedAvg
@@ -82,10 +83,9 @@ def evaluate_parties(
     return Evaluation(round_index, losses)
 
 
-def is_evaluated(prepared: Prepared, finished: int) -> bool:
+def is_evaluated(config: Config, finished: int) -> bool:
     """Whether the held-out conversations are scored after this many rounds."""
-    rounds = prepared.config.federation.rounds
-    return finished == rounds or finished % prepared.config.run.evaluate_every == 0
+    return finished == config.federation.rounds or finished % config.run.evaluate_every == 0
 
 
 def train_apart(
@@ -129,7 +129,7 @@ def train_apart(
         for place, (update, state) in enumerate(trained):
             servers[update.client], _ = round_step(averaging, servers[update.client], [update])
             members[place] = replace(members[place], state=state)
-        if index + 1 == rounds or is_evaluated(prepared, index + 1):
+        if index + 1 == rounds or is_evaluated(prepared.config, index + 1):
             rows = {
                 party.name: flatten(servers[name].weights, layout)
                 for name, (_, judges) in clients.items()

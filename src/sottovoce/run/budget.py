@@ -1,5 +1,8 @@
 """What was spent on the same text by all runs of a folder, written before it is spent.
 
+A run without a unit, or whose noise was seeded for tests, leaves a row as well: nothing bounds what
+it gave away, so nothing bounds the whole. A text that was changed is another text.
+
 One file beside the run folders. A run reserves all that it may spend before its first round, and
 says at its end what it did spend; a run that ended otherwise stands with what it reserved. So the
 sum can be too large and never too small, and deleting a run folder forgets nothing.
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -17,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import UsageError, VerificationError
+from sottovoce.privacy import costs
 from sottovoce.privacy.accounting import Release, SampledGaussian
+from sottovoce.privacy.gaussian import GridCost
 from sottovoce.privacy.plan import PrivacyPlan, epsilon_of
 from sottovoce.privacy.policy import UNITS
 from sottovoce.privacy.shares import Lattice, Shares
@@ -34,7 +39,7 @@ class Row:
 
     Args:
         data_sha256: the text.
-        unit: what the run hides.
+        unit: what the run hides; ``"none"`` also where its noise was seeded for tests.
         noise_multiplier: of every release.
         sampling_probability: of every release.
         releases: how many.
@@ -58,10 +63,25 @@ class Row:
     @property
     def release(self) -> Release:
         """What one release costs."""
-        if not self.shares:
+        shared = self._shared
+        if shared is None:
             return SampledGaussian(self.noise_multiplier, self.sampling_probability)
+        return shared.release
+
+    @property
+    def cost(self) -> GridCost:
+        """What integers and samplers cost in all releases; a row does not know its vector's size."""
+        shared = self._shared
+        if shared is None:
+            return costs.at_most(self.noise_multiplier, self.releases)
+        return GridCost(0.0, shared.outside(self.releases))
+
+    @property
+    def _shared(self) -> Shares | None:
+        if not self.shares:
+            return None
         mechanism, clients, certain, noise_std, lattice, corrupt = self.shares
-        return Shares(mechanism, clients, certain, noise_std, Lattice(*lattice), corrupt).release
+        return Shares(mechanism, clients, certain, noise_std, Lattice(*lattice), corrupt)
 
 
 def shares_row(shares: Shares | None) -> list[Any]:
@@ -87,16 +107,32 @@ def total(rows: Rows, data_sha256: str, plan: PrivacyPlan, *, without: str | Non
         data_sha256: the text.
         plan: gives unit and δ.
         without: a run that is left out.
+
+    Guarantees:
+        - what the grid costs is charged row by row, each at its own noise.
     """
     found: list[tuple[Release, int]] = []
+    cost = GridCost(0.0, 0.0)
+    for row in _of_text(rows, data_sha256, without):
+        if UNITS.index(row.unit) < UNITS.index(plan.unit):
+            return inf
+        found.append((row.release, row.releases))
+        cost += row.cost
+    return epsilon_of(found, plan, cost=cost).epsilon
+
+
+def weakest(rows: Rows, data_sha256: str, plan: PrivacyPlan) -> str | None:
+    """The weakest unit that a run hid on a text, where it is weaker than the plan's; else None."""
+    units = [UNITS.index(row.unit) for row in _of_text(rows, data_sha256)]
+    least = min(units, default=len(UNITS))
+    return UNITS[least] if least < UNITS.index(plan.unit) else None
+
+
+def _of_text(rows: Rows, data_sha256: str, without: str | None = None) -> Iterator[Row]:
+    """What was spent on one text, run by run."""
     for run, own in rows.items():
-        for row in own:
-            if run == without or row.data_sha256 != data_sha256 or not row.releases:
-                continue
-            if UNITS.index(row.unit) < UNITS.index(plan.unit):
-                return inf
-            found.append((row.release, row.releases))
-    return epsilon_of(found, plan).epsilon
+        if run != without:
+            yield from (row for row in own if row.data_sha256 == data_sha256 and row.releases)
 
 
 class Budget:
@@ -134,6 +170,32 @@ class Budget:
             allow(self._read())
             ledger.append("reserve", {"run": run, "rows": [row.columns for row in rows]})
         return run
+
+    def note(self, texts: Iterable[str]) -> None:
+        """Write down texts that a run gives away without a bound, each of them once for all.
+
+        Where the folder beside the run takes no file and has none, nothing is written and the run
+        may go on: with privacy none could begin there, since it needs the same file. Where there is
+        a file that cannot be written, others count on it, and the run does not begin.
+
+        Args:
+            texts: fingerprints of what is trained on without a unit, or with seeded noise.
+
+        Raises:
+            UsageError: there is a file, and it cannot be opened.
+            VerificationError: a line of the file was altered.
+        """
+        try:
+            with self._open() as ledger:
+                rows = (row for own in self._read().values() for row in own)
+                known = {row.data_sha256 for row in rows if row.unit == "none"}
+                fresh = [text for text in dict.fromkeys(texts) if text not in known]
+                if fresh:
+                    columns = [Row(text, "none", 0.0, 1.0, 1).columns for text in fresh]
+                    ledger.append("reserve", {"run": secrets.token_hex(16), "rows": columns})
+        except UsageError:
+            if self.path.exists():
+                raise
 
     def settle(self, run: str, releases: Sequence[int]) -> None:
         """Write down what a run has spent, client by client as it reserved."""

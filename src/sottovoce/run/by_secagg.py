@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 from sottovoce.codec import graph
@@ -55,10 +56,19 @@ def terms_of(
 
 
 def degree(secure: SecureSettings, cohort: int) -> tuple[int, int]:
-    """How many neighbours a client of a cohort has, and how many of them bring a secret back."""
+    """How many neighbours a client of a cohort has, and how many of them bring a secret back.
+
+    Up to 100 clients everybody is everybody's neighbour. The threshold is then floor(2k/3) + 1 of k
+    neighbours, and above (k + corrupt)/2 where ``secure.corrupt`` of all clients ask for more, so
+    that no two honest sets of neighbours that a server tells different things are both enough.
+    """
     if cohort <= graph.COMPLETE_UP_TO:
         neighbours = graph.neighbour_count(cohort, 0)
-        return neighbours, 2 * neighbours // 3 + 1 if neighbours > 1 else 1
+        if neighbours < 2:
+            return neighbours, 1
+        corrupt = ceil(secure.corrupt * cohort) if secure.server == "malicious" else 0
+        split = (neighbours + min(corrupt, neighbours)) // 2 + 1
+        return neighbours, min(neighbours, max(2 * neighbours // 3 + 1, split))
     found = graph.degree_for(
         cohort, secure.corrupt, secure.dropped, server=secure.server, above=graph.TWO_THIRDS
     )

@@ -12,6 +12,7 @@ from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import GENESIS, Record, read, unchanging
+from sottovoce.run.plans import FEDERATION
 from sottovoce.run.rounds import digest
 
 
@@ -36,7 +37,9 @@ def check_run(root: Path) -> Checked:
     """Check a run folder, record by record.
 
     Checked are the chain itself, the configuration, the model after every round, the server's and
-    the clients' states that a later round would start from, personal models, and the result.
+    the clients' states that a later round would start from, personal models, and the result; and
+    in a private run that every round was paid for before it. At the server of a federation across
+    machines whose clients add the noise, they pay, and their own ledgers hold it.
 
     Raises:
         ConfigError: there is no run in the folder.
@@ -57,13 +60,18 @@ def _check(folder: RunFolder) -> Checked:
     last: Record | None = None
     record: Record | None = None
     places: dict[str, int] = {}
+    start: Record | None = None
+    charge: Record | None = None
     for record in read(folder.ledger):
         _in_its_place(record, rounds, complete)
         try:
             match record.kind:
                 case "start":
-                    places = _check_start(folder, record)
+                    start, places = record, _check_start(folder, record)
+                case "charge":
+                    charge = record
                 case "round":
+                    _check_paid(start, charge, record)
                     rounds, last = rounds + 1, record
                     _check_weights(folder, record, rounds)
                     for name, sha in _states(record):
@@ -98,6 +106,34 @@ def _in_its_place(record: Record, rounds: int, complete: bool) -> None:
         raise _broken(record, f"stands where round {rounds} belongs")
     if record.kind == "end" and _field(record, "rounds") != rounds:
         raise _broken(record, f"stands after {rounds} rounds")
+
+
+def _check_paid(start: Record | None, charge: Record | None, record: Record) -> None:
+    """The last charge before a round of a private run is for this round, and for all that is in it."""
+    payers = {} if start is None else _payers(start, record)
+    if not payers:
+        return
+    paid: Mapping[str, Any] = {}
+    if charge is not None and _field(charge, "round") == _field(record, "round"):
+        paid = _field(charge, "releases")
+    if unpaid := [name for name, due in payers.items() if name not in paid or paid[name] < due]:
+        whose = ", ".join(repr(name) for name in unpaid if name) or "the federation"
+        raise _broken(record, f"has no charge before it that covers {whose}")
+
+
+def _payers(start: Record, record: Record) -> dict[str, int]:
+    """Which plans a round releases under, and how often; the empty name is the federation's."""
+    privacy = _field(start, "privacy")
+    if privacy["unit"] == "none":
+        return {}
+    if privacy["unit"] == "client" and privacy["trust"] == "server":
+        return {FEDERATION: 1}
+    if "plans" not in start.payload:
+        return {}
+    clients, steps = _field(record, "clients"), _field(record, "steps")
+    if privacy["unit"] == "client" or len(steps) != len(clients):
+        return dict.fromkeys(clients, 1)
+    return dict(zip(clients, steps, strict=True))
 
 
 def _field(record: Record, name: str) -> Any:

@@ -32,10 +32,10 @@ from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run import folder as folders
+from sottovoce.run.contribute import on_base
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import Record, read
 from sottovoce.run.personal import read_personal
-from sottovoce.run.play import on_base
 from sottovoce.run.prepare import Party, load_parties
 from sottovoce.run.rounds import digest
 from sottovoce.tasks.chat import Prompt, messages_of, parse_answer, prompts, show_answer

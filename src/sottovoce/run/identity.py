@@ -11,6 +11,7 @@ import sottovoce
 from sottovoce.config import Config, load_config
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.model.base import fingerprint
+from sottovoce.run.claims import planned, planned_of
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import Record
 from sottovoce.run.prepare import Prepared
@@ -19,13 +20,17 @@ PACKAGES = ("numpy", "tokenizers", "torch", "transformers")
 """Packages whose version may change a result."""
 
 
+def packages() -> dict[str, str]:
+    """The versions of packages that may change a result."""
+    return {name: version(name).partition("+")[0] for name in PACKAGES}
+
+
 def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[str, Any]:
     """What the first record of the ledger says about the run."""
     config = prepared.config
-    packages = {name: version(name).partition("+")[0] for name in PACKAGES}
     return {
         "sottovoce": sottovoce.__version__,
-        "packages": packages,
+        "packages": packages(),
         "config_sha256": sha256(folder.config.read_bytes()).hexdigest(),
         "data_sha256": prepared.data_sha256,
         "model_sha256": fingerprint(prepared.model.base),
@@ -44,28 +49,34 @@ def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[st
                 "expected_units": plan.expected_units,
                 "releases": plan.releases,
                 "noise_multiplier": plan.noise_multiplier,
+                "sampling_probability": plan.sampling_probability,
                 "delta": plan.delta,
+                **planned_of(prepared.plans, name),
             }
             for name, plan in prepared.plans.plans.items()
         },
+        # Where plans follow from who else takes part, there is nothing to claim yet.
+        "claim": planned(prepared.plans)
+        if prepared.plans.settings.unit == config.privacy.unit
+        else None,
         "privacy": config.privacy.model_dump(),
         "secure": config.secure.model_dump(),
         "threads": config.run.threads,
     }
 
 
-def require_same_config(prepared: Prepared, folder: RunFolder) -> None:
-    """Refuse a configuration other than the run's own.
+def require_same_config(config: Config, folder: RunFolder) -> None:
+    """Refuse a configuration other than the run's own; how machines reach each other may change.
 
     Raises:
         ConfigError: with the first keys that differ, and both values.
     """
-    began = load_config(folder.config)
-    if began == prepared.config:
+    began = load_config(folder.config).model_copy(update={"network": None})
+    now = config.model_copy(update={"network": None})
+    if began == now:
         return
     keys = [
-        f"{key} is {now!r} and was {before!r}"
-        for key, before, now in _differences(began, prepared.config)
+        f"{key} is {after!r} and was {before!r}" for key, before, after in _differences(began, now)
     ]
     raise ConfigError(
         f"the configuration differs from the one that {folder.root} was started with: "

@@ -17,25 +17,19 @@ from numpy.typing import NDArray
 from sottovoce.codec.fixed_point import encode
 from sottovoce.config import write_config
 from sottovoce.errors import RefusedError, VerificationError
-from sottovoce.model.adapters import LoraModel
-from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.run import folder as folders
 from sottovoce.run.arms import Evaluation, Watch, is_evaluated
+from sottovoce.run.claims import ended
 from sottovoce.run.clients import Clients
 from sottovoce.run.cohorts import Cohort
+from sottovoce.run.contribute import devices_in, planned_steps
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.identity import facts, require_same_config, require_same_start
 from sottovoce.run.ledger import Ledger, Record, read
 from sottovoce.run.personal import Gain, gains_of, has_own_models, personalise
-from sottovoce.run.play import (
-    Played,
-    devices_in,
-    evaluate_judged,
-    on_base,
-    planned_steps,
-    play_round,
-)
+from sottovoce.run.play import Played, evaluate_judged, play_round
 from sottovoce.run.prepare import Prepared
+from sottovoce.run.result import write_result
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.run.spending import Spending
 from sottovoce.run.state import pack_state, read_state
@@ -111,7 +105,8 @@ class Outcome:
         clipped: updates that ``secure.clip_norm`` made shorter, in this process. Private.
         spent: releases charged, by the name of each privacy plan.
         epsilon_of_data: ε of everything that runs of this folder spent or reserved on the same
-            data, at the client where it is largest; None without privacy.
+            data, at the client where it is largest; None where nothing bounds it.
+        epsilon_of_data_reason: why nothing does; else empty.
     """
 
     folder: RunFolder
@@ -126,6 +121,7 @@ class Outcome:
     clipped: int
     spent: Mapping[str, int]
     epsilon_of_data: float | None
+    epsilon_of_data_reason: str
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
@@ -180,7 +176,7 @@ def federate(
         Spending(prepared, root).require_allowed()
     with folders.on_disk(root), _open(prepared, root, resume) as run:
         if run.evaluated < run.server.round and (
-            run.server.round == 0 or is_evaluated(prepared, run.server.round)
+            run.server.round == 0 or is_evaluated(prepared.config, run.server.round)
         ):
             _evaluate(run, watch, 0.0)
         refused: RefusedError | None = None
@@ -196,7 +192,7 @@ def federate(
                     _evaluate(run, watch, seconds)
                 break
             seconds += time.monotonic() - begin
-            if is_evaluated(prepared, run.server.round):
+            if is_evaluated(prepared.config, run.server.round):
                 _evaluate(run, watch, seconds)
         if not run.ended:
             _finish(run, watch)
@@ -255,7 +251,6 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
         _write_wire(wire, before, played)
     run.server = played.server
     run.zeroed += played.zeroed
-    run.spending.took_part(played.record.clients)
     run.tokens += sum(update.tokens for update in played.updates)
     run.bytes_up = _bytes_up(played) or run.bytes_up
     run.clipped += 0 if played.summed is None else played.summed.clipped
@@ -331,7 +326,7 @@ def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
 def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
     """Read a run back from its folder, checking every file against the ledger."""
     folders.find(folder.root)
-    require_same_config(prepared, folder)
+    require_same_config(prepared.config, folder)
     clients = _no_clients(prepared, folder)
     last: Record | None = None
     vouched: dict[int, str] = {}
@@ -344,11 +339,10 @@ def _resume(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> _Run:
                 vouched[0] = str(_field(record, "weights_sha256"))
             case "round":
                 clients.replay(record)
-                spending.replay(record)
                 vouched[int(_field(record, "round")) + 1] = str(_field(record, "weights_sha256"))
                 tokens += sum(_field(record, "tokens"))
                 last = record
-            case "budget" | "charge":
+            case "budget" | "charge" | "drawn":
                 spending.replay(record)
             case "evaluation":
                 evaluated = int(_field(record, "round"))
@@ -386,23 +380,14 @@ def _finish(run: _Run, watch: Watch) -> None:
             "rounds": run.server.round,
             "adapter_sha256": digest(model_tensors(run.server)),
             "files_sha256": folders.file_digests(run.folder.adapter),
+            **ended(run.prepared.plans, run.spending.spent),
         },
     )
     run.spending.settle()
 
 
-def write_result(prepared: Prepared, server: ServerState, folder: Path) -> None:
-    """Write the result for others: a PEFT adapter, or a whole checkpoint where the base changed."""
-    if isinstance(prepared.model, LoraModel) and not server.residual:
-        write_peft(server.weights, prepared.model, folder)
-        return
-    weights = flatten(server.weights, prepared.model.layout)
-    vendor = prepared.tokenizer.vendor
-    with on_base(prepared.model, server.residual):
-        write_merged(weights, prepared.model, folder, lambda path: vendor.save_pretrained(path))
-
-
 def _outcome(run: _Run, seconds: float) -> Outcome:
+    of_data, why_not = run.spending.epsilon_of_data()
     return Outcome(
         folder=run.folder,
         weights=flatten(run.server.weights, run.prepared.model.layout),
@@ -415,5 +400,6 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
         zeroed=run.zeroed,
         clipped=run.clipped,
         spent=dict(run.spending.spent),
-        epsilon_of_data=run.spending.epsilon_of_data(),
+        epsilon_of_data=of_data,
+        epsilon_of_data_reason=why_not,
     )

@@ -14,9 +14,9 @@ from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run.arms import Watch, evaluate_parties
 from sottovoce.run.clients import Clients
+from sottovoce.run.contribute import on_base, personal_weights
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import Record
-from sottovoce.run.play import on_base, personal_weights
 from sottovoce.run.prepare import Party, Prepared
 from sottovoce.run.rounds import digest
 from sottovoce.strategies import ServerState

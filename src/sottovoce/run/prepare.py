@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -21,7 +21,7 @@ from sottovoce.data.load import load, load_text
 from sottovoce.data.market import Market
 from sottovoce.data.marketplace import build_market
 from sottovoce.data.partition import make_clients
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import ConfigError, DataError, VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.base import load_base, model_folder
 from sottovoce.model.full import FullModel
@@ -29,12 +29,13 @@ from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run.circle import Circle, meet
 from sottovoce.run.cohorts import devices_of
-from sottovoce.run.protect import Plans, make_plans
+from sottovoce.run.known import Fellows
+from sottovoce.run.protect import Plans, make_plans, plans_of, units_inside
 from sottovoce.run.sending import part_of
 from sottovoce.tasks.chat import EncodeSummary, encode_all, encode_chat
 from sottovoce.tasks.pretrain import encode_text
 from sottovoce.train import Example
-from sottovoce.update import Layout, unflatten
+from sottovoce.update import Layout, Tensors, unflatten
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -81,6 +82,7 @@ class Prepared:
         tokenizer: the base model's.
         table: what was loaded and skipped and why, as rows for display; the first is the header.
         plans: how every contribution is protected.
+        fellows: all clients of the federation, where only some of them are here.
     """
 
     config: Config
@@ -89,6 +91,35 @@ class Prepared:
     tokenizer: Tokenizer
     table: tuple[tuple[str, ...], ...]
     plans: Plans = field(default_factory=Plans)
+    fellows: Fellows | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """Of one row of trainable weights."""
+        return self.model.layout
+
+    @cached_property
+    def _known(self) -> Fellows:
+        units = self.plans.units
+        return self.fellows or Fellows(
+            {party.name: len(units.get(party.name, ())) for party in self.parties},
+            max((len(party.train) for party in self.parties), default=1),
+        )
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """All clients of the federation, sorted, whether their text is here or not."""
+        return self._known.clients
+
+    @property
+    def unit_counts(self) -> Mapping[str, int]:
+        """How many units each client holds; 0 where units don't lie inside clients."""
+        return self._known.unit_counts
+
+    @property
+    def heaviest_client(self) -> int:
+        """Examples of the client that has most."""
+        return self._known.heaviest_client
 
     @cached_property
     def _by_name(self) -> dict[str, Party]:
@@ -102,10 +133,11 @@ class Prepared:
     def judged(self) -> tuple[Party, ...]:
         """The parties whose held-out conversations are scored: all, or a draw from the seed."""
         count = self.config.run.evaluate_clients
-        if count is None or count >= len(self.parties):
+        if count is None or count >= len(self.clients):
             return self.parties
-        drawn = stream(self.config.seed, "evaluated").permutation(len(self.parties))[:count]
-        return tuple(self.parties[place] for place in np.sort(drawn))
+        drawn = stream(self.config.seed, "evaluated").permutation(len(self.clients))[:count]
+        names = {self.clients[place] for place in drawn}
+        return tuple(party for party in self.parties if party.name in names)
 
     @cached_property
     def circle(self) -> Circle | None:
@@ -155,37 +187,95 @@ def prepare(config: Config) -> Prepared:
     Raises:
         DataError, ModelError, ConfigError: with the file, line or key at fault.
     """
-    torch.set_num_threads(config.run.threads)
-    tokenizer = load_tokenizer(
-        model_folder(config.model.path), offline=not config.model.allow_download
-    )
+    tokenizer = _tokenizer(config)
     parties, table = load_parties(config, tokenizer)
+    model = _model(config)
+    _require_fitting_cohort(config, len(parties))
+    devices_of(config.federation.devices, [party.name for party in parties], config.seed)
+    held = {party.name: party.train for party in parties}
+    plans = make_plans(config, held, model.layout.size, sent_sizes(config, _initial(config, model)))
+    return Prepared(config, parties, model, tokenizer, table, plans)
+
+
+def prepare_site(config: Config, name: str) -> Prepared:
+    """Load one client's data, and the model, before it is known who else takes part.
+
+    Whatever the data say of clients, all of it is this client's. It has no privacy plan yet, so it
+    cannot train under one: ``with_fellows`` comes first.
+
+    Raises:
+        DataError, ModelError, ConfigError: as ``prepare``.
+    """
+    tokenizer = _tokenizer(config)
+    parties, table = load_parties(config, tokenizer, client=name)
+    return Prepared(config, parties, _model(config), tokenizer, table)
+
+
+def with_fellows(prepared: Prepared, fellows: Fellows) -> Prepared:
+    """A client's data and model, with everybody who takes part and the plans that follow.
+
+    Args:
+        prepared: of ``prepare_site``.
+        fellows: all clients of the federation, this one among them.
+
+    Raises:
+        VerificationError: this client is not among them, or with another number of units.
+        ConfigError: the settings contradict who takes part.
+    """
+    config, model = prepared.config, prepared.model
+    [party] = prepared.parties
+    units = units_inside(config, {party.name: party.train})
+    own = len(units.get(party.name, ()))
+    if fellows.unit_counts.get(party.name) != own:
+        raise VerificationError(
+            f"the server says that {party.name!r} holds "
+            f"{fellows.unit_counts.get(party.name)} units, and it holds {own}",
+            remedy="Nothing is trained; start the run again",
+        )
+    _require_fitting_cohort(config, len(fellows.clients))
+    devices_of(config.federation.devices, fellows.clients, config.seed)
+    sent = sent_sizes(config, _initial(config, model))
+    everywhere = len(fellows.clients) if units else 1
+    plans = plans_of(config, fellows.unit_counts, model.layout.size, sent, sites=everywhere)
+    return replace(prepared, plans=replace(plans, units=units), fellows=fellows)
+
+
+def _tokenizer(config: Config) -> Tokenizer:
+    torch.set_num_threads(config.run.threads)
+    folder = model_folder(config.model.path)
+    return load_tokenizer(folder, offline=not config.model.allow_download)
+
+
+def _model(config: Config) -> LoraModel | FullModel:
     base = load_base(config.model)
     _require_fitting_lengths(config, base.model.config)
     model = FullModel(base) if config.model.train == "full" else LoraModel(base, config.model.lora)
     if config.train.gradient_checkpointing:
         model.checkpoint_activations()
-    wanted = config.federation.clients_per_round
-    if wanted is not None and wanted > len(parties):
-        raise ConfigError(
-            f"federation.clients_per_round is {wanted}", allowed=f"at most {len(parties)}"
-        )
-    least = config.federation.minimum_clients
-    if least > (most := wanted or len(parties)):
-        raise ConfigError(f"federation.minimum_clients is {least}", allowed=f"at most {most}")
     _require_something_shared(config, model.layout)
-    devices_of(config.federation.devices, [party.name for party in parties], config.seed)
-    held = {party.name: party.train for party in parties}
-    plans = make_plans(config, held, model.layout.size, sent_sizes(config, model))
-    return Prepared(config, parties, model, tokenizer, table, plans)
+    return model
 
 
-def sent_sizes(config: Config, model: LoraModel | FullModel) -> frozenset[int]:
-    """Entries of what a client sends, in every kind of round; none where nothing depends on it."""
+def _require_fitting_cohort(config: Config, clients: int) -> None:
+    wanted = config.federation.clients_per_round
+    if wanted is not None and wanted > clients:
+        raise ConfigError(f"federation.clients_per_round is {wanted}", allowed=f"at most {clients}")
+    least = config.federation.minimum_clients
+    if least > (most := wanted or clients):
+        raise ConfigError(f"federation.minimum_clients is {least}", allowed=f"at most {most}")
+
+
+def sent_sizes(config: Config, weights: Tensors) -> frozenset[int]:
+    """Entries of what a client sends, in every kind of round; none where nothing depends on it.
+
+    Args:
+        config: the whole.
+        weights: any of the model's shapes; what they are does not matter.
+    """
     if config.privacy.trust != "none":
         return frozenset()
     algorithm = config.federation.strategy.algorithm
-    first = algorithm.first(unflatten(model.initial(config.seed), model.layout))
+    first = algorithm.first(weights)
     rounds = range(min(2, config.federation.rounds))
     states = (replace(first, round=index) for index in rounds)
     return frozenset(
@@ -193,12 +283,22 @@ def sent_sizes(config: Config, model: LoraModel | FullModel) -> frozenset[int]:
     )
 
 
+def _initial(config: Config, model: LoraModel | FullModel) -> Tensors:
+    return unflatten(model.initial(config.seed), model.layout)
+
+
 def load_parties(
-    config: Config, tokenizer: Tokenizer
+    config: Config, tokenizer: Tokenizer, client: str | None = None
 ) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
-    """Load, split and tokenise the data of all parties, with a table of what was used."""
+    """Load, split and tokenise the data of all parties, with a table of what was used.
+
+    Args:
+        config: the whole.
+        tokenizer: the base model's.
+        client: whose all of the data are, whatever they say themselves; None believes them.
+    """
     if config.task == "pretrain":
-        return _text_parties(config, tokenizer)
+        return _text_parties(config, tokenizer, client)
     if config.data.path == MARKETPLACE:
         talks: Sequence[Conversation] = _marketplace(config)
         rows: list[tuple[str, ...]] = [
@@ -209,29 +309,31 @@ def load_parties(
         loaded = load(config.data, Path.cwd())
         talks = loaded.conversations
         rows = list(loaded.summary.table())
+    if client is not None:
+        talks = [replace(talk, client=client) for talk in talks]
     clients = make_clients(talks, config.data, config.seed, config.federation.clients)
     parties, total = [], EncodeSummary()
-    for client in clients:
-        train, summary = encode_all(client.train, tokenizer, config.train.max_length)
+    for own in clients:
+        train, summary = encode_all(own.train, tokenizer, config.train.max_length)
         total += summary
         held_out: list[Example] = []
         units: list[str | None] = []
-        for talk in client.validation:
+        for talk in own.validation:
             pieces, summary = encode_chat(talk, tokenizer, config.train.max_length)
             total += summary
             held_out += pieces
             units += [talk.owner or talk.source] * len(pieces)
         parties.append(
             Party(
-                client.name,
+                own.name,
                 tuple(train),
                 tuple(held_out),
                 tuple(units),
-                tuple(client.validation),
+                tuple(own.validation),
                 _text_sha256(
                     # Not where it was read, nor how it was dealt: a moved file is the same text.
                     repr((talk.owner, talk.messages))
-                    for talk in (*client.train, *client.validation)
+                    for talk in (*own.train, *own.validation)
                 ),
             )
         )
@@ -240,24 +342,25 @@ def load_parties(
 
 
 def _text_parties(
-    config: Config, tokenizer: Tokenizer
+    config: Config, tokenizer: Tokenizer, client: str | None
 ) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
     loaded = load_text(config.data, Path.cwd())
-    clients = make_clients(loaded.documents, config.data, config.seed, config.federation.clients)
+    documents: Sequence[Document] = loaded.documents
+    if client is not None:
+        documents = [replace(document, client=client) for document in documents]
+    clients = make_clients(documents, config.data, config.seed, config.federation.clients)
     length = config.train.max_length
 
-    def encode(documents: Sequence[Document]) -> tuple[Example, ...]:
-        text = "\n\n".join(document.text for document in documents)
+    def encode(some: Sequence[Document]) -> tuple[Example, ...]:
+        text = "\n\n".join(document.text for document in some)
         return tuple(encode_text(text, tokenizer, length))
 
     parties = []
-    for client in clients:
-        held_out = encode(client.validation)
-        text = _text_sha256(one.text for one in (*client.train, *client.validation))
-        train = encode(client.train)
-        parties.append(
-            Party(client.name, train, held_out, (None,) * len(held_out), text_sha256=text)
-        )
+    for own in clients:
+        held_out = encode(own.validation)
+        text = _text_sha256(one.text for one in (*own.train, *own.validation))
+        train = encode(own.train)
+        parties.append(Party(own.name, train, held_out, (None,) * len(held_out), text_sha256=text))
     _require_examples(parties)
     return tuple(parties), tuple(loaded.summary.table())
 

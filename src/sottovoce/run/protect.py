@@ -1,100 +1,44 @@
-"""The privacy plans of one run: one for the federation, or one for every client."""
+"""From a configuration to the privacy plans of a run, and what they do to each of its rounds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 from sottovoce.config import Config
 from sottovoce.errors import ConfigError
-from sottovoce.privacy.accounting import Epsilon, Release
 from sottovoce.privacy.guard import Guard, SharedGuard
-from sottovoce.privacy.plan import PrivacyPlan, epsilon_of, make_plan
+from sottovoce.privacy.plan import PrivacyPlan, make_plan
 from sottovoce.privacy.sampling import poisson
 from sottovoce.privacy.settings import PrivacySettings
 from sottovoce.privacy.shares import Shares
-from sottovoce.privacy.statement import number, participations, silos, statement
-from sottovoce.rng import Source, secret_source, seeded_source
+from sottovoce.run.claims import claim, facts
 from sottovoce.run.cohorts import Cohort
 from sottovoce.run.distributed import crowd_of, shares_of
+from sottovoce.run.plans import FEDERATION, Plans
 from sottovoce.strategies import Own
 from sottovoce.strategies.settings import FederationSettings
 from sottovoce.train import Example, Protection, steps_in_round, units_of
 from sottovoce.train.units import Units
 
-FEDERATION = ""
-"""What stands for the whole federation where plans are kept by client."""
-
-
-@dataclass(frozen=True)
-class Plans:
-    """How every contribution of a run is protected. The units are private, all else is public.
-
-    Args:
-        settings: the section ``[privacy]``.
-        plans: by client where each one adds noise of its own, under ``FEDERATION`` where the
-            server does; empty without privacy.
-        units: the sequences of each unit, by client; empty unless the unit lies inside clients.
-        sites_per_owner: at how many clients one person's text lies at most.
-    """
-
-    settings: PrivacySettings = field(default_factory=lambda: PrivacySettings(unit="none"))
-    plans: Mapping[str, PrivacyPlan] = field(default_factory=dict)
-    units: Mapping[str, Units] = field(default_factory=dict)
-    sites_per_owner: int = 1
-
-    @property
-    def federation(self) -> PrivacyPlan | None:
-        """The plan by which the server hides whole clients; None where it adds no noise."""
-        return self.plans.get(FEDERATION)
-
-    @property
-    def whole_clients(self) -> bool:
-        """Whether all that a client sends is one unit's contribution."""
-        return self.settings.unit == "client"
-
-    def source(self, seed: int, *names: str | int) -> Source:
-        """Where noise and samples come from: fresh, or for tests from the names."""
-        if self.settings.generator == "cryptographic":
-            return secret_source()
-        return seeded_source(seed, "privacy", *names)
-
-    def worst(self, spent: Mapping[str, int]) -> tuple[str, Epsilon]:
-        """The largest ε of any one plan after so many releases, and whose it is."""
-        name = max(self.plans, key=lambda one: _after(self.plans[one], spent.get(one, 0)).epsilon)
-        return name, _after(self.plans[name], spent.get(name, 0))
-
-    def everywhere(self, spent: Mapping[str, int]) -> Epsilon:
-        """ε for a person at as many clients as one can be at, the most exposed ones together.
-
-        Where each client adds noise of its own, that is the composition of theirs. Where all add
-        shares to one sum, the person moves that sum once from every client.
-        """
-        ordered = sorted(
-            self.plans,
-            key=lambda one: _after(self.plans[one], spent.get(one, 0)).epsilon,
-            reverse=True,
-        )
-        first = self.plans[ordered[0]]
-        if first.shares is not None:
-            count = spent.get(ordered[0], 0)
-            sites = self.sites_per_owner
-            moved = epsilon_of([(first.shares.moved_by(sites).release, count)], first)
-            # Narrow shares cost more one by one than together, and either bound may be the wrong one.
-            singly = epsilon_of([(first.release, count * sites**2)], first)
-            return max(moved, singly, key=lambda one: one.epsilon)
-        exposed: list[tuple[Release, int]] = []
-        for name in ordered[: self.sites_per_owner]:
-            exposed += self.plans[name].spent(spent.get(name, 0))
-        return epsilon_of(exposed, first)
-
-
-@lru_cache(maxsize=1024)
-def _after(plan: PrivacyPlan, releases: int) -> Epsilon:
-    """ε after so many releases, once for all clients that have equal plans and spent as much."""
-    return plan.epsilon(releases)
+__all__ = [
+    "FEDERATION",
+    "Plans",
+    "affordable",
+    "charges",
+    "claim",
+    "drawn_from",
+    "facts",
+    "make_plans",
+    "plans_of",
+    "protection_of",
+    "require_planned",
+    "sampled",
+    "under_cap",
+    "units_inside",
+]
 
 
 def make_plans(
@@ -115,28 +59,65 @@ def make_plans(
         ConfigError: the settings contradict the data: no owners, δ too large for so few units, an
             owner at more clients than declared, or a target that cannot be reached.
     """
+    units = units_inside(config, examples)
+    counts = {name: len(units.get(name, ())) for name in examples}
+    sites = _sites_per_owner(examples, config.privacy) if units else 1
+    plans = plans_of(config, counts, size, sent, sites=sites)
+    held = _units_of_person(units) if config.privacy.unit == "example" else plans.units_of_person
+    return replace(plans, units=units, units_of_person=held)
+
+
+def units_inside(config: Config, examples: Mapping[str, Sequence[Example]]) -> dict[str, Units]:
+    """The sequences of each unit, by client; none where units don't lie inside clients.
+
+    Raises:
+        ConfigError: the unit is the owner, and a conversation has none.
+    """
+    privacy = config.privacy
+    if privacy.unit == "none" or not privacy.inside_clients:
+        return {}
+    return {name: _units(name, own, privacy) for name, own in examples.items()}
+
+
+def plans_of(
+    config: Config,
+    counts: Mapping[str, int],
+    size: int,
+    sent: Collection[int] = (),
+    *,
+    sites: int = 1,
+) -> Plans:
+    """Build the plans of a run from what everybody may know; nobody's text is asked for.
+
+    Args:
+        config: the whole.
+        counts: how many units each client holds, by name; 0 where units don't lie inside clients.
+        size: entries of an update.
+        sent: entries of what is sent, in every kind of round; none given takes ``size``.
+        sites: at how many clients one person's text lies at most.
+
+    Raises:
+        ConfigError: as ``make_plans``.
+    """
     privacy = config.privacy
     if privacy.unit == "none":
         return Plans(privacy)
     rounds = config.federation.rounds
     if privacy.unit == "client" and privacy.trust == "server":
-        expected = config.federation.clients_per_round or len(examples)
+        expected = config.federation.clients_per_round or len(counts)
         plan = make_plan(
-            privacy, units=len(examples), expected_units=expected, releases=rounds, size=size
+            privacy, units=len(counts), expected_units=expected, releases=rounds, size=size
         )
         return Plans(privacy, {FEDERATION: plan})
-    units: dict[str, Units] = {}
-    if privacy.inside_clients:
-        units = {name: _units(name, own, privacy) for name, own in examples.items()}
     shares = None
     if privacy.trust == "none":
-        if units:
-            _require_everyone(config, units, sent)
-        crowd = crowd_of(config, [len(units.get(name, ())) for name in examples])
+        if privacy.inside_clients:
+            _require_everyone(config, counts, sent)
+        crowd = crowd_of(config, list(counts.values()))
         shares = partial(shares_of, config, crowd, tuple(sent) or (size,))
     rounds = min(rounds, privacy.max_participations or rounds)
     if privacy.unit == "client":
-        everyone = len(examples)
+        everyone = len(counts)
         plan = make_plan(
             privacy,
             units=everyone,
@@ -145,26 +126,28 @@ def make_plans(
             size=size,
             shares=shares,
         )
-        return Plans(privacy, dict.fromkeys(examples, plan))
+        return Plans(privacy, dict.fromkeys(counts, plan))
     devices = config.federation.devices
     most = max((device.steps_per_round or 0 for device in devices.values()), default=0)
     plans = {
         name: _plan_of(
             name,
             config,
-            units=len(own),
-            releases=rounds * max(most, steps_in_round(len(own), config.train)),
+            units=own,
+            releases=rounds * max(most, steps_in_round(own, config.train)),
             size=size,
             shares=shares,
         )
-        for name, own in units.items()
+        for name, own in counts.items()
     }
-    return Plans(privacy, plans, units, _sites_per_owner(examples, privacy))
+    # One owner is one unit. Which examples are one person's is seen only where the text is.
+    held = dict.fromkeys(counts, 1) if privacy.unit == "owner" else None
+    return Plans(privacy, plans, sites_per_owner=sites, units_of_person=held)
 
 
-def _require_everyone(config: Config, units: Mapping[str, Units], sent: Collection[int]) -> None:
+def _require_everyone(config: Config, counts: Mapping[str, int], sent: Collection[int]) -> None:
     """Where all clients share the noise of one sum, every unit is in every sum."""
-    most = max(map(len, units.values()))
+    most = max(counts.values())
     if config.train.batch_size < most:
         raise ConfigError(
             f'privacy.trust is "none", where every {config.privacy.unit} is read in every round, and '
@@ -215,6 +198,17 @@ def _units(name: str, examples: Sequence[Example], privacy: PrivacySettings) -> 
         ) from error
 
 
+def _units_of_person(units: Mapping[str, Units]) -> dict[str, int] | None:
+    """How many conversations one person has at each client at most; None unless all have owners."""
+    held: dict[str, int] = {}
+    for name, own in units.items():
+        owners = [unit[0].owner for unit in own]
+        if None in owners:
+            return None
+        held[name] = max(Counter(owners).values(), default=1)
+    return held
+
+
 def _sites_per_owner(examples: Mapping[str, Sequence[Example]], privacy: PrivacySettings) -> int:
     """How many clients hold text of one person at most: as declared, and checked; else all."""
     declared = privacy.max_sites_per_owner
@@ -236,87 +230,6 @@ def _sites_per_owner(examples: Mapping[str, Sequence[Example]], privacy: Privacy
             remedy=f"Declare {found}, or remove it",
         )
     return min(declared, len(examples))
-
-
-def facts(plans: Plans, spent: Mapping[str, int]) -> dict[str, Any]:
-    """What a result says about privacy; every figure is null without a unit.
-
-    Args:
-        plans: of the run.
-        spent: releases charged, by plan.
-    """
-    keys = ("epsilon", "delta", "accountant", "noise_multiplier", "noise_std", "epsilon_rdp")
-    unit = plans.settings.unit
-    if not plans.plans:
-        return {"unit": unit} | dict.fromkeys(keys)
-    name, found = plans.worst(spent)
-    plan = plans.plans[name]
-    private = plans.settings.generator == "cryptographic"
-    told: dict[str, Any] = {
-        "unit": unit,
-        "epsilon": found.epsilon if private else None,
-        "delta": plan.delta,
-        "accountant": found.accountant,
-        "noise_multiplier": plan.noise_multiplier,
-        "noise_std": plan.noise_std,
-        "epsilon_rdp": found.epsilon_rdp if private else None,
-        "sampling_probability": plan.sampling_probability,
-        "releases": spent.get(name, 0),
-        "generator": plans.settings.generator,
-        "statement": claim(plans, spent),
-    }
-    if plans.federation is None and private:
-        told["clients"] = {
-            one: _after(own, spent.get(one, 0)).epsilon for one, own in plans.plans.items()
-        }
-    if plans.units and private:
-        told["sites_per_owner"] = plans.sites_per_owner
-        told["epsilon_of_a_person_at_all"] = plans.everywhere(spent).epsilon
-    return told
-
-
-def claim(plans: Plans, spent: Mapping[str, int] | None = None) -> list[str]:
-    """The full statement of a run's privacy, one sentence a line.
-
-    Args:
-        plans: of the run.
-        spent: releases charged, by plan; None takes all that are planned.
-    """
-    if not plans.plans:
-        return ["Privacy: none (unit none was written out); ε is unbounded for everybody."]
-    if plans.settings.generator != "cryptographic":
-        return [
-            "Privacy: none. The noise was seeded for tests, so whoever has the seed removes it."
-        ]
-    if spent is None:
-        spent = {name: plan.releases for name, plan in plans.plans.items()}
-    name, _ = plans.worst(spent)
-    lines = statement(plans.plans[name], spent.get(name, 0))
-    if plans.federation is not None:
-        lines.append(
-            "Amplification holds against those who see the models and not who took part; the run "
-            "folder says who did."
-        )
-        if plans.settings.max_participations is not None:
-            lines.append(participations(plans.federation, plans.settings.max_participations)[1])
-        lines += silos(plans.federation)
-    elif plans.whole_clients:
-        lines.append(
-            f"That is the client that took part most often, {name}; every one enforces for itself "
-            f"that it takes part at most {plans.plans[name].releases} times."
-        )
-    else:
-        together = plans.everywhere(spent)
-        lines.append(
-            f"That is the client with the largest ε, {name}. For a person at {plans.sites_per_owner}"
-            f" of the {len(plans.plans)} clients: ε = {number(together.epsilon)}."
-        )
-    lines.append(
-        "Not covered: held-out losses, which are exact and of conversations that nothing trained on, "
-        "and whatever else trains on the same text without noise: runs with unit none, and the other "
-        "arms of --compare."
-    )
-    return lines
 
 
 def require_planned(config: Config, plans: Plans) -> None:

@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sottovoce.run.arms import Evaluation, Watch
-from sottovoce.run.play import (
-    Played,
-    devices_in,
-    evaluate_judged,
-    planned_steps,
-    play_round,
-)
+from sottovoce.run.contribute import devices_in, planned_steps
+from sottovoce.run.play import Played, evaluate_judged, play_round
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import sampled
 from sottovoce.run.sums import cohorts_of

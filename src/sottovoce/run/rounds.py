@@ -10,7 +10,7 @@ from math import fsum, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.codec.fixed_point import Sum, add_client, decode, empty_sum
+from sottovoce.codec.fixed_point import Sum, add_in_place, decode, empty_sum
 from sottovoce.errors import VerificationError
 from sottovoce.privacy.bound import bound
 from sottovoce.privacy.plan import NoisySum, PrivacyPlan, clip_norm_memory
@@ -143,14 +143,16 @@ def round_step(
             raise _twice(update.client, state.round)
         facts[update.client] = _facts(update)
         layout.check(update.tensors)
-        _require_held(update)
+        require_held(update)
         read = update.tensors
         if algorithm.expand is not None:
             read = algorithm.expand(state, _finite(update))
         if total is None:
             total = empty_sum(Layout({name: tuple(v.shape) for name, v in read.items()}))
-        total = add_client(total, read, update.counts, client=update.client)
+        total = add_in_place(total, read, update.counts, client=update.client)
         held.add(update)
+        # The next one is read before this name stands for it.
+        del update, read
     if total is None:
         raise VerificationError(
             f"no client delivered in round {state.round}",
@@ -158,6 +160,7 @@ def round_step(
             remedy="The weights stay as they were; start the round again",
         )
     mean = decode(total.tensors, total.weight, held=held.weights())
+    del total
     after = algorithm.step(state, Mean(mean, len(facts) / (population or len(facts))))
     return after, _record(state.round, facts, mean, after)
 
@@ -281,8 +284,12 @@ def _twice(client: str, index: int) -> VerificationError:
     )
 
 
-def _require_held(update: Update) -> None:
-    """Refuse entries beyond a client's rank: they would count in the sum and not in its weight."""
+def require_held(update: Update) -> None:
+    """Refuse entries beyond a client's rank: they would count in the sum and not in its weight.
+
+    Raises:
+        VerificationError: as said.
+    """
     if update.rank is None:
         return
     for name, value in update.tensors.items():

@@ -232,6 +232,11 @@ class Summing:
     least: int
     noise: Noise | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether the units that noise hides lie inside clients; each of them was rounded alone."""
+        return not self.coding.rotated
+
 
 def sum_of(
     updates: Sequence[Update],
@@ -276,33 +281,56 @@ def sum_of(
             f"{len(present)} clients, and {how.least} are needed",
             sorted(absent),
         )
-    rotation = seeded_source(how.seed, "rotation", round_index).words(4).tobytes()
     vectors = {
-        name: partial(_words_of, update, how, rotation, round_index)
-        for name, update in present.items()
+        name: partial(words_of, update, how, round_index) for name, update in present.items()
     }
     cohort = tuple(sorted({*present, *absent}))
     total, received = _total(how, vectors, cohort, (round_index, model_sha256))
-    decoded = open_sum(total, how.coding, rotation_seed=rotation, heaviest=how.heaviest)
-    if decoded.count != len(present) or not decoded.weight:
-        raise VerificationError(
-            f"the sum of round {round_index} is of {decoded.count} clients that weigh "
-            f"{decoded.weight}",
-            allowed=f"the {len(present)} that sent their vectors, with a weight above 0",
-        )
-    inside = how.noise is not None and bool(how.noise.contributions)
-    mean = decoded.vector * np.float32((1 if inside else how.heaviest) / decoded.weight)
-    norms = [] if inside else [l2_norm(update.tensors) for update in updates]
+    mean = mean_of(total, how, round_index=round_index, clients=len(present))
+    norms = [] if how.inside else [l2_norm(update.tensors) for update in updates]
     return Summed(
-        unflatten(mean, how.layout),
+        mean,
         tuple(present),
         clipped=sum(isfinite(norm) and norm > how.coding.clip_norm for norm in norms),
         received=received,
     )
 
 
-def _words_of(update: Update, how: Summing, rotation: bytes, round_index: int) -> Words:
-    """One client's update as words, with its weight, count and checksum."""
+def mean_of(total: Words, how: Summing, *, round_index: int, clients: int) -> Tensors:
+    """The weighted mean in a sum of words.
+
+    Args:
+        total: the sum. It is overwritten.
+        how: what all agree on.
+        round_index: the round, from 0.
+        clients: how many are in it.
+
+    Raises:
+        VerificationError: the sum is not of so many clients, or they weigh nothing.
+    """
+    rotation = _rotation(how, round_index)
+    decoded = open_sum(total, how.coding, rotation_seed=rotation, heaviest=how.heaviest)
+    if decoded.count != clients or not decoded.weight:
+        raise VerificationError(
+            f"the sum of round {round_index} is of {decoded.count} clients that weigh "
+            f"{decoded.weight}",
+            allowed=f"the {clients} that sent their vectors, with a weight above 0",
+        )
+    mean = decoded.vector * np.float32((1 if how.inside else how.heaviest) / decoded.weight)
+    return unflatten(mean, how.layout)
+
+
+def _rotation(how: Summing, round_index: int) -> bytes:
+    return seeded_source(how.seed, "rotation", round_index).words(4).tobytes()
+
+
+def words_of(update: Update, how: Summing, round_index: int) -> Words:
+    """One client's update as words, with its weight, count and checksum.
+
+    Raises:
+        VerificationError: the update does not fit the layout, is not finite or weighs more than
+            ``heaviest``.
+    """
     if how.noise is not None and update.client in how.noise.contributions:
         own = how.noise.contributions[update.client]
         noisy = own.steps + how.noise.shares.draw(how.noise.source(update.client))
@@ -322,7 +350,7 @@ def _words_of(update: Update, how: Summing, rotation: bytes, round_index: int) -
         how.coding,
         weight=update.counts,
         heaviest=how.heaviest,
-        rotation_seed=rotation,
+        rotation_seed=_rotation(how, round_index),
         rounding=seeded_source(how.seed, "rounding", update.client, round_index),
         norm_limit=None if how.noise is None else rounded_norm_bound(how.coding),
     ).steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from sottovoce.errors import ConfigError, RefusedError, VerificationError
 from sottovoce.model.base import fingerprint
 from sottovoce.privacy.plan import PrivacyPlan
 from sottovoce.privacy.policy import Policy, Request, parse_policy, require
-from sottovoce.run.budget import NAME, Budget, Row, Rows, shares_row, total
+from sottovoce.run.budget import NAME, Budget, Row, Rows, shares_row, total, weakest
+from sottovoce.run.claims import so_far
 from sottovoce.run.cohorts import Cohort
 from sottovoce.run.ledger import Ledger, Record
 from sottovoce.run.prepare import Prepared
@@ -29,7 +31,9 @@ class Spending:
     """What a run under way has spent of its privacy budget.
 
     Guarantees:
-        - a charge is on disk before anything that it pays for is drawn;
+        - a charge is on disk before anything that it pays for is drawn, and says what all charges
+          come to;
+        - a participation is on disk before the client's update meets any noise;
         - a crash can overstate what was spent, and never understate it;
         - what was reserved on the same text counts for every later run of the folder;
         - where a policy is named, nothing begins or goes on without it.
@@ -47,8 +51,7 @@ class Spending:
     @property
     def _counts(self) -> bool:
         """Whether anything is spent that a budget could count."""
-        plans = self._prepared.plans
-        return bool(plans.plans) and plans.settings.generator == "cryptographic"
+        return self._prepared.plans.private
 
     def _plan_of(self, client: str) -> tuple[str, PrivacyPlan]:
         """The plan that protects a client's text, and its name."""
@@ -64,7 +67,7 @@ class Spending:
             ConfigError: the policy cannot be read.
         """
         if self._prepared.config.privacy.policy is not None:
-            self._allow(self._budget.rows() if self._counts else {}, self._planned())
+            self._allow(self._budget.rows(), self._planned())
 
     def _planned(self) -> dict[str, int]:
         """The most that every plan comes to: what it planned, or what was drawn again on top."""
@@ -84,13 +87,12 @@ class Spending:
         for row in self._rows(releases):
             _, plan = self._plan_of(row.client)
             together = {**rows, "this run": [row.row]}
+            spent = total(together, row.row.data_sha256, plan, without=self._run)
             require(
                 policy,
                 Request(
                     epsilon=plan.epsilon(row.row.releases).epsilon,
-                    epsilon_of_data_set=total(
-                        together, row.row.data_sha256, plan, without=self._run
-                    ),
+                    epsilon_of_data_set=spent if isfinite(spent) else None,
                     delta=plan.delta,
                     **common,
                 ),
@@ -107,7 +109,7 @@ class Spending:
         )
         return {
             "unit": config.privacy.unit,
-            "cohort": len(prepared.parties) if whole else federation.minimum_clients,
+            "cohort": len(prepared.clients) if whole else federation.minimum_clients,
             "secure_aggregation": config.secure.aggregation,
             "base_model_sha256": fingerprint(prepared.model.base),
             "task": config.task,
@@ -136,11 +138,16 @@ class Spending:
     def begin(self, ledger: Ledger) -> None:
         """Reserve all that the run may spend, unless an interrupted one has done so.
 
+        A run that hides nothing, without a unit or with seeded noise, leaves a row for every text
+        instead, so that no later run of the folder claims a bound on it; ``Budget.note`` says what
+        happens where it cannot be written.
+
         Raises:
             RefusedError: the site's policy does not allow it, or no longer.
             VerificationError: the reservation of an interrupted run is gone.
         """
         if not self._counts:
+            self._budget.note(party.fingerprint for party in self._prepared.parties)
             return
         if self._run is None:
             rows = [one.row for one in self._rows(self._planned())]
@@ -157,13 +164,20 @@ class Spending:
         payload: Mapping[str, Any] = record.payload
         if record.kind == "budget":
             self._run = str(payload["run"])
-        elif record.kind == "round":
-            self.took_part(payload["clients"])
+        elif record.kind == "drawn":
+            self._take(payload["clients"])
         else:
             self._count(payload["releases"])
 
     def took_part(self, clients: Iterable[str]) -> None:
-        """Count the participations of a round."""
+        """Count a participation in a round that nobody charges here.
+
+        Where each client has a plan of its own its charge is its participation, and counts already.
+        """
+        if self._prepared.plans.federation is not None:
+            self._take(clients)
+
+    def _take(self, clients: Iterable[str]) -> None:
         for client in clients:
             self.taken[client] = self.taken.get(client, 0) + 1
 
@@ -174,7 +188,7 @@ class Spending:
             RefusedError: too few clients' budgets cover the round, or the policy says no to what
                 is drawn once more.
         """
-        plans, config = self._prepared.plans, self._prepared.config
+        plans = self._prepared.plans
         if not plans.plans:
             return cohort
         taken = {
@@ -185,19 +199,35 @@ class Spending:
         }
         able = affordable(plans, cohort, self.spent, taken)
         if plans.federation is None:
-            # Where a charge is one participation, it counts even if the round never ended.
-            shared = config.privacy.trust == "none"
-            able = under_cap(plans, able, self.spent if shared else self.taken)
+            able = under_cap(plans, able, self.taken)
         least = 1 if plans.federation is not None else crowd_in(self._prepared).least
+        # At a site there is one client, and who else delivers is not its own affair.
+        least = min(least, len(cohort.parts))
         if cohort.parts and len(able.parts) < least:
             raise self.refusal(cohort.round)
         price = charges(plans, able, taken)
         self._cover(price)
-        ledger.append("charge", {"round": cohort.round, "releases": price})
+        after = {name: self.spent.get(name, 0) + price.get(name, 0) for name in plans.plans}
+        charged = {"round": cohort.round, "releases": price}
+        ledger.append("charge", charged | so_far(plans, after))
         self._count(price)
-        drawn = sampled(plans, able, config.seed)
-        # Who is drawn and has had enough stays away: the draw itself knows nothing of it.
-        return drawn if plans.federation is None else under_cap(plans, drawn, self.taken)
+        return able if plans.federation is None else self._drawn(ledger, able)
+
+    def _drawn(self, ledger: Ledger, cohort: Cohort) -> Cohort:
+        """The sample of a round, without the clients that have had enough.
+
+        The draw itself knows nothing of who has. Who is in is on disk before its update meets any
+        noise: a round that is drawn again after a crash is one more for everybody who was in it.
+        """
+        plans = self._prepared.plans
+        drawn = sampled(plans, cohort, self._prepared.config.seed)
+        if plans.settings.max_participations is None:
+            return drawn
+        drawn = under_cap(plans, drawn, self.taken)
+        clients = [part.client for part in drawn.parts]
+        ledger.append("drawn", {"round": drawn.round, "clients": clients})
+        self._take(clients)
+        return drawn
 
     def refusal(self, finished: int) -> RefusedError:
         """What to say when the budget ended after so many rounds."""
@@ -229,19 +259,42 @@ class Spending:
             spent = {name: self.spent.get(name, 0) for name in self._prepared.plans.plans}
             self._budget.settle(self._run, [one.row.releases for one in self._rows(spent)])
 
-    def epsilon_of_data(self) -> float | None:
-        """ε of all that runs of the folder spent or reserved on the same text, the largest."""
-        if not self._counts:
-            return None
-        rows = self._budget.rows()
-        return max(
-            total(rows, party.fingerprint, self._plan_of(party.name)[1])
-            for party in self._prepared.parties
+    def epsilon_of_data(self) -> tuple[float | None, str]:
+        """ε of all that runs of the folder spent or reserved on the same text, the largest.
+
+        Returns:
+            ε and an empty text; or None, and why nothing bounds it.
+        """
+        plans = self._prepared.plans
+        if not plans.plans:
+            return None, "this run has no unit of privacy"
+        if not plans.private:
+            return None, "the noise of this run was seeded for tests"
+        rows, found = self._budget.rows(), 0.0
+        for party in self._prepared.parties:
+            _, plan = self._plan_of(party.name)
+            weaker = weakest(rows, party.fingerprint, plan)
+            if weaker is not None:
+                return None, _WEAKER[weaker]
+            found = max(found, total(rows, party.fingerprint, plan))
+        return (
+            (found, "") if isfinite(found) else (None, "so much was spent that nothing bounds it")
         )
 
     def _count(self, price: Mapping[str, int]) -> None:
         for name, releases in price.items():
             self.spent[name] = self.spent.get(name, 0) + int(releases)
+        if self._prepared.plans.federation is None:
+            self._take(price)
+
+
+_WEAKER = {
+    "none": "a run without privacy, or whose noise was seeded for tests, read the same text",
+    "example": "a run that hid single conversations read the same text, which bounds nothing for "
+    "whoever has several",
+    "owner": "a run that hid single owners read the same text, which bounds nothing for a client",
+}
+"""Why nothing bounds what was spent on a text, by the weakest unit that a run hid."""
 
 
 class _Of(NamedTuple):

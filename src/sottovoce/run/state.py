@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sottovoce.errors import VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run.folder import RunFolder
+from sottovoce.run.known import Known
 from sottovoce.run.ledger import Record
-from sottovoce.run.prepare import Prepared
 from sottovoce.run.rounds import digest
 from sottovoce.strategies import ServerState
 
@@ -26,13 +26,11 @@ def pack_state(server: ServerState) -> bytes:
     return folders.pack_tensors(named)
 
 
-def read_state(
-    prepared: Prepared, folder: RunFolder, first: str, last: Record | None
-) -> ServerState:
+def read_state(known: Known, folder: RunFolder, first: str, last: Record | None) -> ServerState:
     """The server's state after the last round in the ledger.
 
     Args:
-        prepared: of the run.
+        known: the federation.
         folder: of the run.
         first: the digest of the model before the first round.
         last: the ledger's record of the last round; None before the first.
@@ -40,7 +38,7 @@ def read_state(
     Raises:
         VerificationError: the files are not those that the ledger vouches for.
     """
-    algorithm, layout = prepared.config.federation.strategy.algorithm, prepared.model.layout
+    algorithm, layout = known.config.federation.strategy.algorithm, known.layout
     finished = int(_value(last, "round")) + 1 if last else 0
     model = folders.read_tensors(folder.weights(finished))
     weights = {name: value for name, value in model.items() if name in layout.shapes}

@@ -14,6 +14,7 @@ from sottovoce.config import Config
 from sottovoce.errors import VerificationError
 from sottovoce.privacy.shares import Shares
 from sottovoce.rng import Source
+from sottovoce.run.circle import Circle
 from sottovoce.run.cohorts import Cohort, cohorts
 from sottovoce.run.distributed import (
     Crowd,
@@ -24,6 +25,7 @@ from sottovoce.run.distributed import (
     lattice_of,
 )
 from sottovoce.run.groups import require_groups, smallest_group, sum_in_groups
+from sottovoce.run.known import Known
 from sottovoce.run.prepare import Prepared
 from sottovoce.run.protect import drawn_from
 from sottovoce.run.rounds import digest, model_tensors
@@ -40,7 +42,7 @@ from sottovoce.run.sending import PART, compressed, part_of, places, thinned, wh
 from sottovoce.strategies import ServerState
 from sottovoce.strategies.settings import Device
 from sottovoce.train import ClientState, Round, rate_of
-from sottovoce.update import Layout, Update, scale
+from sottovoce.update import Layout, Tensors, Update, scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,46 +78,85 @@ def summed_by(
         contributions: what clients send in place of their updates, where they add shares of noise
             and the units lie inside them; then the mean is that of all units.
     """
-    config, parts = prepared.config, sent.parts
+    config = prepared.config
     if clip_norm_of(config) is None:
         return None
-    layout = layout_of(prepared, server)
-    if contributions:
-        # Gradients of units come in the order of the model's own row.
-        row = prepared.model.layout.shapes
-        layout = Layout({name: row[name] for name in row if name in layout.shapes})
-    crowd = crowd_in(prepared)
-    size = layout.size if parts is None else parts.size
-    noise, coding = _noise(prepared, crowd, size, server.round, contributions)
-    how = Summing(
-        config.secure,
-        prepared.circle,
-        config.seed,
-        layout if parts is None else Layout({PART: (size,)}),
-        coding,
-        max((own.units for own in contributions.values()), default=heaviest(prepared)),
-        crowd.least,
-        noise,
-    )
+    how = summing(prepared, server, sent.parts, contributions, prepared.circle)
     form = sum_of if config.secure.group_size is None else sum_in_groups
     model_sha256 = bytes.fromhex(digest(model_tensors(server)))
     updates = [update for update, _ in sent.pairs]
     summed = form(updates, absent, how, round_index=server.round, model_sha256=model_sha256)
+    mean = as_update(prepared, server, summed.mean, sent.parts, inside=bool(contributions))
+    return replace(summed, mean=mean)
+
+
+def summing(
+    known: Known,
+    server: ServerState,
+    parts: NDArray[np.int64] | None,
+    contributions: Mapping[str, Contribution],
+    circle: Circle | None,
+) -> Summing:
+    """How the sum of the round to come is formed, where updates travel as words.
+
+    Args:
+        known: the federation.
+        server: before the round.
+        parts: which entries travel; None for all.
+        contributions: what clients send in place of their updates; of those that are here.
+        circle: who hides from the server in this process.
+    """
+    config = known.config
+    layout = layout_of(known, server)
+    inside = shared_inside(known)
+    if inside:
+        # Gradients of units come in the order of the model's own row.
+        row = known.layout.shapes
+        layout = Layout({name: row[name] for name in row if name in layout.shapes})
+    crowd = crowd_in(known)
+    size = layout.size if parts is None else parts.size
+    noise, coding = _noise(known, crowd, size, server.round, contributions)
+    return Summing(
+        config.secure,
+        circle,
+        config.seed,
+        layout if parts is None else Layout({PART: (size,)}),
+        coding,
+        max(known.unit_counts.values()) if inside else heaviest(known),
+        crowd.least,
+        noise,
+    )
+
+
+def shared_inside(known: Known) -> bool:
+    """Whether clients share one noise and the units that it hides lie inside them."""
+    privacy = known.config.privacy
+    return privacy.trust == "none" and privacy.inside_clients
+
+
+def as_update(
+    known: Known,
+    server: ServerState,
+    mean: Tensors,
+    parts: NDArray[np.int64] | None,
+    *,
+    inside: bool,
+) -> Tensors:
+    """The mean of a sum as the server reads it: an update of everything that is sent."""
     if parts is not None:
-        return replace(summed, mean=whole(summed.mean, parts, layout))
-    if not contributions:
-        return summed
+        return whole(mean, parts, layout_of(known, server))
+    if not inside:
+        return mean
     # What came is the mean gradient of all units; one plain step along it is what a client sends.
+    config = known.config
     where = Round(server.round, config.federation.rounds, config.seed)
-    return replace(summed, mean=scale(summed.mean, -rate_of(config.train, where, 1, 0)))
+    return scale(mean, -rate_of(config.train, where, 1, 0))
 
 
-def as_sent(
-    prepared: Prepared, server: ServerState, pairs: Sequence[tuple[Update, ClientState]]
-) -> Sent:
+def as_sent(known: Known, server: ServerState, pairs: Sequence[tuple[Update, ClientState]]) -> Sent:
     """What leaves the clients of a round: all of their updates, a part, or few bits of each."""
-    config = prepared.config
-    secure, layout = config.secure, layout_of(prepared, server)
+    config = known.config
+    secure, layout = config.secure, layout_of(known, server)
     if secure.compress is not None:
         travels: dict[tuple[str, str], bytes] = {}
         read = []
@@ -131,24 +172,24 @@ def as_sent(
     return Sent(pairs)
 
 
-def layout_of(prepared: Prepared, server: ServerState) -> Layout:
+def layout_of(known: Known, server: ServerState) -> Layout:
     """What every client sends in the round to come, in one order however the state was made."""
-    algorithm = prepared.config.federation.strategy.algorithm
+    algorithm = known.config.federation.strategy.algorithm
     return Layout(dict(sorted(algorithm.sent(server).items())))
 
 
 def _noise(
-    prepared: Prepared,
+    known: Known,
     crowd: Crowd,
     size: int,
     round_index: int,
     contributions: Mapping[str, Contribution],
 ) -> tuple[Noise | None, Coding]:
     """What hides each client's units in a sum, and how it is written."""
-    config, plans = prepared.config, prepared.plans
+    config, plans = known.config, known.plans
     if config.privacy.trust != "none":
         return None, _coding(config, crowd, size)
-    planned = _planned_shares(prepared)
+    planned = _planned_shares(known)
     if planned is None:
         raise ValueError("a plan without a trusted party has shares of noise")
     coding = _coding(config, crowd, size, planned.largest_noise_std)
@@ -169,9 +210,9 @@ def _noise(
     return Noise(replace(planned, lattice=lattice), source, contributions), coding
 
 
-def _planned_shares(prepared: Prepared) -> Shares | None:
+def _planned_shares(known: Known) -> Shares | None:
     """The shares of noise that the plans of a run have accounted for; the same in all of them."""
-    plans = prepared.plans.plans.values()
+    plans = known.plans.plans.values()
     return max(plans, key=lambda plan: plan.noise_std).shares if plans else None
 
 
@@ -182,59 +223,58 @@ def _coding(config: Config, crowd: Crowd, size: int, noise_std: float = 0.0) -> 
     return coding
 
 
-def crowd_in(prepared: Prepared) -> Crowd:
+def crowd_in(known: Known) -> Crowd:
     """Who is in the sums of a run."""
-    units = prepared.plans.units
-    return crowd_of(prepared.config, [len(units.get(party.name, ())) for party in prepared.parties])
+    return crowd_of(known.config, list(known.unit_counts.values()))
 
 
-def told(prepared: Prepared) -> dict[str, Any]:
+def told(known: Known) -> dict[str, Any]:
     """What ``secure.facts`` and ``secure.claim`` say of a run's sums, as their arguments."""
-    crowd = crowd_in(prepared)
-    shares = _planned_shares(prepared)
+    crowd = crowd_in(known)
+    shares = _planned_shares(known)
     noise_std = 0.0 if shares is None else shares.largest_noise_std
-    secure = prepared.config.secure
-    size = part_of(prepared.model.layout.size, secure.keep)
-    coding = coding_of(prepared.config, crowd, size, noise_std)
+    secure = known.config.secure
+    size = part_of(known.layout.size, secure.keep)
+    coding = coding_of(known.config, crowd, size, noise_std)
     clients, least = crowd.clients, crowd.least
     if secure.group_size is not None:
         # The smallest group hides its clients least.
-        everyone = clients_in_a_round(prepared.config, len(prepared.parties))
+        everyone = clients_in_a_round(known.config, len(known.clients))
         clients = smallest_group(everyone, secure.group_size)
         least = least_survivors(secure, clients)
     return {"secure": secure, "clients": clients, "coding": coding, "least": least}
 
 
-def require_summable(prepared: Prepared) -> None:
+def require_summable(known: Known) -> None:
     """Refuse sums in words that could not be formed, before anything is written.
 
     Raises:
         ConfigError: fewer than two clients, a client heavier than agreed, or words too narrow for
             so many clients.
     """
-    config = prepared.config
+    config = known.config
     if clip_norm_of(config) is None:
         return
-    crowd = crowd_in(prepared)
-    coding_of(config, crowd, prepared.model.layout.size)
+    crowd = crowd_in(known)
+    coding_of(config, crowd, known.layout.size)
     require_enough(config.secure, crowd.clients)
-    require_groups(config.secure, clients_in_a_round(config, len(prepared.parties)))
+    require_groups(config.secure, clients_in_a_round(config, len(known.clients)))
 
 
 def cohorts_of(
-    prepared: Prepared, steps: Mapping[str, int], devices: Mapping[str, Device]
+    known: Known, steps: Mapping[str, int], devices: Mapping[str, Device]
 ) -> Iterator[Cohort]:
     """Who takes part in every round, as the privacy plan and the secure sum want it."""
-    config = prepared.config
-    federation = drawn_from(prepared.plans, config.federation)
-    least = max(crowd_in(prepared).least, federation.minimum_clients)
+    config = known.config
+    federation = drawn_from(known.plans, config.federation)
+    least = max(crowd_in(known).least, federation.minimum_clients)
     federation = federation.model_copy(update={"minimum_clients": least})
     return cohorts(federation, steps, devices, config.seed)
 
 
-def heaviest(prepared: Prepared) -> int:
+def heaviest(known: Known) -> int:
     """The most that a client may weigh."""
-    config = prepared.config
-    if prepared.plans.plans or config.federation.weighting == "uniform":
+    config = known.config
+    if known.plans.plans or config.federation.weighting == "uniform":
         return 1
-    return config.secure.max_weight or max(len(party.train) for party in prepared.parties)
+    return config.secure.max_weight or known.heaviest_client

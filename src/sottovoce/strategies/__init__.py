@@ -131,6 +131,7 @@ class Algorithm:
         anchor: the third argument of ``adjust`` for one client; None takes what it received.
         finish: what a client sends, and what it remembers.
         adds: names and shapes that are sent beside the trained tensors.
+        shows: the kinds of the server's memory that the clients' half reads.
         expand: what the server reads from one client's tensors before it adds them; None where
             it needs the sum alone.
         weighting: what a client weighs unless the configuration says otherwise.
@@ -151,6 +152,7 @@ class Algorithm:
     anchor: Callable[[ServerState, Own], Tensors] | None = None
     finish: Callable[[ServerState, Own, Tensors, Work], tuple[Tensors, Own]] = send_change
     adds: Callable[[Tensors], Mapping[str, tuple[int, ...]]] = nothing_more
+    shows: tuple[str, ...] = ()
     expand: Callable[[ServerState, Tensors], Tensors] | None = None
     weighting: Weighting = "examples"
     fixes: Mapping[str, object] = field(default_factory=dict)

@@ -92,6 +92,7 @@ class Scaffold(BaseModel, frozen=True, extra="forbid"):
             anchor=correction,
             adjust=correct,
             finish=finish,
+            shows=("control",),
             adds=lambda weights: {PREFIX + name: v.shape for name, v in weights.items()},
             step=step,
             weighting="uniform",

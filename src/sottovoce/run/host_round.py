@@ -1,0 +1,205 @@
+"""One round at the server: ask a cohort, close over those whose answers count, make it durable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from sottovoce.errors import RefusedError, VerificationError
+from sottovoce.run import folder as folders
+from sottovoce.run import letter as letters
+from sottovoce.run.arms import is_evaluated
+from sottovoce.run.cohorts import Cohort, Part
+from sottovoce.run.desk import Host, asking, count_price, epsilon_of, hides, took_part
+from sottovoce.run.gather import gather
+from sottovoce.run.hidden import Round, hidden_round
+from sottovoce.run.letter import Letter
+from sottovoce.run.mailbox import Mailbox
+from sottovoce.run.play import join
+from sottovoce.run.protect import affordable, charges, sampled, under_cap
+from sottovoce.run.received import mean_of_words, require_update, update_of
+from sottovoce.run.rounds import RoundRecord, model_tensors
+from sottovoce.run.shared import (
+    model_parts,
+)
+from sottovoce.run.state import pack_state
+from sottovoce.run.sum_terms import Agreement, bytes_by_name
+from sottovoce.run.sums import crowd_in
+from sottovoce.update import Tensors
+
+
+def play_one(one: Host) -> None:
+    """Ask a cohort, close the round over those whose answers count, and make it durable."""
+    index = one.server.round
+    mail = one.mail(f"{index:05d}")
+    drawn, one.next_drawn = one.next_drawn or next(one.cohorts), None
+    cohort = _cohort(one, drawn, mail)
+    evaluate = is_evaluated(one.config, index)
+    mean, answers = _asked(one, mail, cohort, evaluate=evaluate)
+    record = _closed(one, cohort, answers, mean)
+    if evaluate:
+        note_evaluation(one, index, answers)
+    _durable(one, record)
+    mail.empty()
+
+
+def _asked(
+    one: Host, mail: Mailbox, cohort: Cohort, *, evaluate: bool
+) -> tuple[Tensors | None, dict[str, Letter]]:
+    """Ask a cohort for its updates; the mean, where it was formed under masks, and the answers.
+
+    The model as it travels is let go of with the last question.
+    """
+    index = one.server.round
+    parts = model_parts(one.server, one.config.federation.strategy.algorithm)
+
+    def facts(part: Part) -> dict[str, Any]:
+        return {"round": index, "stop_after": part.stop_after, "evaluate": evaluate}
+
+    asks = {
+        part.client: asking(one.post, "round", part.client, facts(part), parts)
+        for part in cohort.parts
+    }
+    # A Poisson sample that came out small is no reason to wait for others.
+    least = one.config.federation.minimum_clients
+    if one.known.plans.federation is not None:
+        least = 0
+    one.post.log("round", {"round": index, "sites": len(asks)})
+    check = partial(
+        require_update, one.known, one.server, clients=len(asks), hidden=hides(one.config)
+    )
+    if hides(one.config):
+        each = {part.client: facts(part) for part in cohort.parts}
+        ahead = one.mail(f"{index + 1:05d}")
+        after = _following(one)
+        hidden = Round(one.known, _agreement(one), one.server, each, parts, after, ahead, check)
+        return hidden_round(one.post, mail, hidden)
+    answers, refused = gather(
+        one.post, mail, "round", asks, least=min(least, len(asks)), check=check
+    )
+    for site, why in refused.items():
+        one.ledger.append("refused", {"round": index, "site": site, "error": why})
+    return None, answers
+
+
+def _cohort(one: Host, drawn: Cohort, mail: Mailbox) -> Cohort:
+    """Who is asked in a round: drawn once, even if the server is killed in between."""
+    plans = one.known.plans
+    if plans.federation is not None:
+        able = affordable(plans, drawn, one.spent, one.steps)
+        if not able.parts:
+            raise RefusedError(
+                f"the privacy budget ended after {drawn.round} of "
+                f"{one.config.federation.rounds} rounds",
+                remedy=f"The model so far is in {one.folder.root} and can be used",
+            )
+        # A round that is taken up again draws its noise again, and is paid for again.
+        price = charges(plans, able, one.steps)
+        one.ledger.append("charge", {"round": drawn.round, "releases": price})
+        count_price(one, price)
+    noted = mail.noted("cohort")
+    if noted is None:
+        noted = _there(one, under_cap(plans, sampled(plans, drawn, one.config.seed), one.taken))
+        mail.note("cohort", noted)
+    parts = tuple(part for part in drawn.parts if part.client in set(noted))
+    return replace(drawn, parts=parts)
+
+
+def _there(one: Host, chosen: Cohort) -> list[str]:
+    """Who of a cohort is asked: not a site that let a deadline pass and has not been seen since.
+
+    Where too few are left without it, it is waited for.
+    """
+    gone = one.post.away - one.post.carrier.present()
+    names = [part.client for part in chosen.parts]
+    left = [name for name in names if name not in gone]
+    least = max(crowd_in(one.known).least, one.config.federation.minimum_clients)
+    return left if len(left) >= least else names
+
+
+def _following(one: Host) -> tuple[str, ...]:
+    """Who is in the round after this one, where it can be known already."""
+    one.next_drawn = next(one.cohorts, None)
+    if one.next_drawn is None:
+        return ()
+    return tuple(sorted(_there(one, under_cap(one.known.plans, one.next_drawn, one.taken))))
+
+
+def _agreement(one: Host) -> Agreement:
+    """What everybody who hides updates has agreed on, from the ledger."""
+    payload: Mapping[str, Any] = one.start.payload
+    return Agreement(
+        bytes.fromhex(one.post.run),
+        one.post.roster,
+        bytes.fromhex(payload["shared_config_sha256"]),
+        bytes_by_name(payload, "commitments"),
+        bytes_by_name(payload, "nonces"),
+    )
+
+
+def _closed(
+    one: Host, cohort: Cohort, answers: Mapping[str, Letter], mean: Tensors | None
+) -> RoundRecord:
+    """Make one update of the answers, and step."""
+    index = one.server.round
+    delivered = {site: found for site, found in answers.items() if found.kind == "update"}
+    least = one.config.federation.minimum_clients
+    if one.known.plans.federation is None and len(delivered) < least:
+        raise VerificationError(
+            f"{len(delivered)} clients delivered in round {index}",
+            allowed=f"at least federation.minimum_clients = {least}",
+            remedy="The log says who was late, refused or diverged; start the server again",
+        )
+    if mean is None:
+        mean = mean_of_words(one.known, one.server, delivered)
+    updates = (
+        update_of(one.known, one.server, delivered[site], words=mean is not None)
+        for site in sorted(delivered)
+    )
+    one.server, record = join(one.known, one.server, updates, mean)
+    asked = {part.client for part in cohort.parts}
+    return replace(
+        record,
+        failed=tuple(sorted({*cohort.failed, *(asked - set(delivered))})),
+        staleness=(0,) * len(record.clients),
+        simulated_time=round(cohort.time, 6),
+    )
+
+
+def note_evaluation(one: Host, index: int, answers: Mapping[str, Letter]) -> None:
+    """What the sites said of the model that they received."""
+    found = {site: letters.figure(told.facts, "heldout_loss") for site, told in answers.items()}
+    loss = {site: value for site, value in found.items() if value is not None}
+    if not loss or index <= one.evaluated:
+        return
+    mean = sum(loss.values()) / len(loss)
+    folders.append_metrics(
+        one.folder, {"round": index, "loss": mean, "tokens": None, "seconds": None}
+    )
+    one.ledger.append("evaluation", {"round": index, "loss": loss})
+    one.evaluated, one.loss = index, loss
+    one.post.log("evaluated", {"round": index, "loss": round(mean, 4)})
+
+
+def _durable(one: Host, record: RoundRecord) -> None:
+    """Write a round: files first, then the line that vouches for them."""
+    finished = one.server.round
+    folders.write_tensors(one.folder.weights(finished), model_tensors(one.server))
+    state = pack_state(one.server)
+    folders.write_bytes(one.folder.state(finished), state)
+    one.ledger.append(
+        "round",
+        asdict(record)
+        | {
+            "bytes_up": max(one.post.bytes_up.values(), default=0),
+            "clients_sha256": [None] * len(record.clients),
+            "state_sha256": sha256(state).hexdigest(),
+        },
+    )
+    one.post.bytes_up.clear()
+    one.folder.state(finished - 1).unlink(missing_ok=True)
+    took_part(one, record.clients)
+    one.post.log("finished", {"rounds": finished, "epsilon": epsilon_of(one)})

@@ -1,0 +1,183 @@
+"""A site's own file: where its text lies, what it allows, and whose requests it answers."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from sottovoce.codec.roster import KEY_BYTES, require_name
+from sottovoce.config import Config, make_config
+from sottovoce.errors import ConfigError, VerificationError
+
+LARGEST_CONFIG: Final = 2**20
+
+
+class ServerOf(BaseModel, frozen=True, extra="forbid"):
+    """The server that a site works for; the section ``[server]``.
+
+    Args:
+        address: host and port.
+        identity: the public half of the key that the server signs with, 64 hexadecimal digits.
+        ca: who signed its certificate, where that is no authority that everybody knows.
+        insecure: plain HTTP; on the loopback alone.
+    """
+
+    address: str
+    identity: str
+    ca: str | None = None
+    insecure: bool = False
+
+    @field_validator("identity")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        try:
+            known = len(bytes.fromhex(value)) == KEY_BYTES
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("the server's identity is 64 hexadecimal digits; ask who runs it")
+        return value
+
+
+class ModelOf(BaseModel, frozen=True, extra="forbid"):
+    """Where the base model lies at a site; the section ``[model]``.
+
+    Args:
+        path: the folder; None takes what the run names, which has to be here under that name.
+    """
+
+    path: str | None = None
+
+
+class Limits(BaseModel, frozen=True, extra="forbid"):
+    """What a site spends on others; the section ``[limits]``.
+
+    Args:
+        letter_bytes: the largest letter that is read.
+        user: the operating-system user that talks to the network in the site's place, where the
+            site runs as root; None keeps the own one.
+    """
+
+    letter_bytes: int = Field(2**30, ge=2**16)
+    user: str | None = None
+
+
+class SiteSettings(BaseModel, frozen=True, extra="forbid"):
+    """One site. It is read by the site's own process, and nothing that arrives changes it.
+
+    Args:
+        name: of the site, as in the roster.
+        keys: the folder that ``sotto enrol`` made.
+        folder: where the site keeps runs, ledgers and budget.
+        policy: the file of what the site allows. There is no site without one.
+        server: whose requests are answered.
+        data: as the section ``[data]`` of a configuration; it takes the place of what a run says.
+        model: where the base model lies.
+        limits: what the site spends on others.
+        roster: every site's name with its line, pinned by this site; needed where updates are to
+            be hidden from the server.
+    """
+
+    name: str
+    keys: str = "."
+    folder: str = "runs"
+    policy: str
+    server: ServerOf
+    data: dict[str, Any]
+    model: ModelOf = ModelOf()
+    limits: Limits = Limits()
+    roster: dict[str, str] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            require_name(value)
+        except VerificationError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+
+def load_site(path: Path) -> SiteSettings:
+    """Read a site's file; paths in it are meant relative to its folder.
+
+    Raises:
+        ConfigError: the file, a key or a value cannot be used.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no site file {path}", remedy="Make one with: sotto enrol --name NAME"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        site = SiteSettings.model_validate(tree)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise ConfigError(f"{path}: {key}: {fault['msg']}") from None
+    if "path" not in site.data:
+        raise ConfigError(f"{path}: data.path is missing", allowed="where this site's text lies")
+    return _resolved(site, path.absolute().parent)
+
+
+def _resolved(site: SiteSettings, folder: Path) -> SiteSettings:
+    def place(name: str) -> str:
+        return str(folder / Path(name).expanduser())
+
+    paths = site.data["path"]
+    several = [paths] if isinstance(paths, str) else list(paths)
+    data = {**site.data, "path": [place(one) for one in several]}
+    model = site.model
+    if model.path is not None and model.path != "tiny":
+        model = ModelOf(path=place(model.path))
+    server = site.server
+    if server.ca is not None:
+        server = server.model_copy(update={"ca": place(server.ca)})
+    return site.model_copy(
+        update={
+            "keys": place(site.keys),
+            "folder": place(site.folder),
+            "policy": place(site.policy),
+            "data": data,
+            "model": model,
+            "server": server,
+        }
+    )
+
+
+def own_config(site: SiteSettings, shared: bytes, root: Path) -> Config:
+    """The configuration of a run as this site runs it: what arrived, and the site's own word last.
+
+    Where text and model lie, what is allowed and where files go is never taken from what arrived.
+
+    Args:
+        site: the site's file.
+        shared: the configuration that all clients share, in TOML.
+        root: the run folder at the site.
+
+    Raises:
+        ConfigError: what arrived is no configuration, or does not go with the site's data.
+    """
+    if len(shared) > LARGEST_CONFIG:
+        raise ConfigError(f"a configuration of {len(shared)} bytes", allowed=f"{LARGEST_CONFIG}")
+    try:
+        tree = tomllib.loads(shared.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError("the configuration that the server sent is not TOML") from error
+    for section in ("data", "model", "run", "privacy"):
+        if not isinstance(tree.setdefault(section, {}), dict):
+            raise ConfigError(f"{section} of the server's configuration is no section")
+    tree["data"].pop("hub", None)
+    tree["data"] = {**tree["data"], **site.data, "clients": "column"}
+    if site.model.path is not None:
+        tree["model"]["path"] = site.model.path
+    tree["model"]["allow_download"] = False
+    tree["run"]["dir"] = str(root)
+    tree["privacy"]["policy"] = site.policy
+    return make_config(tree, place="the run that the server offers")
