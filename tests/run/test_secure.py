@@ -13,7 +13,9 @@ from test_faults import Killed
 from test_private_run import READ_ONE_BY_ONE, STRATEGIES, strategy_of
 from test_spending import at, build_world, payloads
 
+from sottovoce.codec import he
 from sottovoce.codec.coding import Coding
+from sottovoce.codec.oneshot.terms import TRUST
 from sottovoce.codec.settings import SecureSettings
 from sottovoce.codec.wire import unpack
 from sottovoce.errors import ConfigError, VerificationError
@@ -354,3 +356,10 @@ def test_the_threshold_bears_the_stated_share_of_corrupt_clients(
     settings = SecureSettings(aggregation="secagg", clip_norm=1.0, corrupt=corrupt, server=server)
     neighbours, found = by_secagg.degree(settings, clients)
     assert (neighbours, found) == (clients - 1, threshold)
+
+
+@pytest.mark.parametrize(("aggregation", "told"), [("he", he.TRUST), ("helpers", TRUST)])
+def test_a_result_says_whom_its_sums_trust(aggregation: str, told: str) -> None:
+    settings = SecureSettings(aggregation=aggregation, clip_norm=1.0)
+    found = secure.facts(settings, 8, coding=None, least=2)
+    assert found["trust"] == told

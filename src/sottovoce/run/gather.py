@@ -103,6 +103,9 @@ class _Asked:
     lease: float
     steps: int = -1
     asked: float = 0.0
+    again: int = 0
+    reminded: float = 0.0
+    unanswered: int = 0
 
 
 def gather(
@@ -292,13 +295,20 @@ def _progressed(post: Post, site: str, asked: _Asked, found: Letter) -> None:
     busy = found.facts.get("busy")
     if busy == asked.name and isinstance(steps, int) and steps > asked.steps:
         asked.steps, asked.lease = steps, now
-    # It is there and not at work on the question: the question or its answer was lost.
-    if busy != asked.name and now - asked.asked > PROGRESS_S:
+    asked.unanswered = 0
+    # It is there and not at work on the question: the question or its answer was lost, or is still on
+    # a slow way. So it is asked again after twice as long each time; and who fails each time, at the
+    # end of its work, lets the deadline pass between two attempts.
+    if busy != asked.name and now - asked.asked > PROGRESS_S * 2**asked.again:
+        asked.again += 1
         _ask(post, site, asked)
 
 
 def _remind(post: Post, waiting: Mapping[str, _Asked], now: float) -> None:
     present = post.carrier.present()
     for site, asked in waiting.items():
-        if site in present and now - asked.asked > PROGRESS_S:
+        since = now - max(asked.asked, asked.reminded)
+        # Who does not say how far it is, is asked less and less often.
+        if site in present and since > PROGRESS_S * (1 + asked.unanswered) - LOOK_S:
+            asked.reminded, asked.unanswered = now, asked.unanswered + 1
             post.carrier.ask(site, partial(post.letter, "progress", site, {}, {}))

@@ -69,7 +69,7 @@ class Mailbox:
             return None
         try:
             return json.loads(path.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise VerificationError(f"{path} is damaged", remedy="Remove it") from error
 
     def empty(self) -> None:

@@ -116,9 +116,9 @@ def facts(
         "robust": secure.robust,
     }
     if secure.aggregation == "helpers":
-        return told | {"helpers": secure.helpers, "colluding": secure.colluding}
+        return told | {"helpers": secure.helpers, "colluding": secure.colluding, "trust": TRUST}
     if secure.aggregation == "he":
-        return told | {"colluding": 0}
+        return told | {"colluding": 0, "trust": he.TRUST}
     if secure.aggregation == "none":
         return told
     neighbours, threshold = by_secagg.degree(secure, clients)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,14 +44,17 @@ class Seen:
         """Take one event: count it, write it down, refresh the status."""
         with self._lock:
             self._count(event, fields)
-            if self.lines is not None and event != "waiting":
-                row = {"time": round(time.time(), 3), "event": event, **fields}
-                self.lines.write(json.dumps(row, default=str) + "\n")
-                self.lines.flush()
             now = time.monotonic()
-            if event != "waiting" or now - self._written > _REFRESH_S:
-                self._written = now
-                self._write()
+            # A full disk must not stop what is only told of.
+            with suppress(OSError):
+                if self.lines is not None and event != "waiting":
+                    row = {"time": round(time.time(), 3), "event": event, **fields}
+                    self.lines.write(json.dumps(row, default=str) + "\n")
+                    self.lines.flush()
+            with suppress(OSError):
+                if event != "waiting" or now - self._written > _REFRESH_S:
+                    self._written = now
+                    self._write()
 
     def _count(self, event: str, fields: Mapping[str, Any]) -> None:
         if event in _COUNTED:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from secagg_play import MODEL, STAGES, Play, terms_for, true_sum
 
-from sottovoce.codec import masks
+from sottovoce.codec import graph, masks
 from sottovoce.codec.secagg.messages import Upload, read, write
 from sottovoce.codec.secagg.server import Server
 from sottovoce.errors import VerificationError
@@ -107,6 +107,36 @@ def test_the_post_quantum_sum_is_that_of_the_survivors_or_the_round_stops(case) 
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_sum_is_that_of_the_survivors_or_the_round_stops_at_length(case) -> None:
     check_round(case)
+
+
+@st.composite
+def sparse_rounds(draw):
+    """The same where a client has only some of the others for neighbours."""
+    count = draw(st.integers(6, 10))
+    neighbours = 2 * draw(st.integers(2, (count - 2) // 2))
+    malicious = draw(st.booleans())
+    threshold = draw(st.integers(neighbours // 2 + 1 if malicious else 1, neighbours))
+    terms = terms_for(
+        count,
+        neighbours=neighbours,
+        threshold=threshold,
+        minimum_survivors=draw(st.integers(max(2, threshold), count)),
+        malicious=malicious,
+        round=draw(st.integers(0, 2**63 - 1)),
+    )
+    last = st.sampled_from([NEVER] * draw(st.integers(1, 20)) + list(STAGES))
+    silent = {name: stage for name in terms.cohort if (stage := draw(last)) != NEVER}
+    return terms, silent
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_so_it_is_in_a_sparse_graph(data) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "COMPLETE_UP_TO", 3)
+        terms, silent = data.draw(sparse_rounds())
+        assert max(map(len, terms.graph.values())) < len(terms.cohort) - 1
+        check_round((terms, silent))
 
 
 def test_a_sparse_graph_with_losses_at_every_stage() -> None:
