@@ -21,14 +21,14 @@ from sottovoce.model.base import LoraSettings, fingerprint, model_folder
 from sottovoce.model.tokenizer import load_tokenizer
 from sottovoce.privacy import gaussian
 from sottovoce.privacy.plan import PrivacyPlan
-from sottovoce.run import local, play
+from sottovoce.run import claims, identity, local, play
 from sottovoce.run.check import check_run
 from sottovoce.run.cohorts import Cohort, Part
-from sottovoce.run.folder import read_tensors
+from sottovoce.run.folder import RunFolder, read_tensors
 from sottovoce.run.ledger import Ledger, verify
 from sottovoce.run.local import federate
 from sottovoce.run.prepare import Party, Prepared, sent_sizes
-from sottovoce.run.protect import claim, facts, make_plans
+from sottovoce.run.protect import Plans, claim, facts, make_plans
 from sottovoce.run.rounds import digest
 from sottovoce.run.spending import Spending
 from sottovoce.update import unflatten
@@ -361,6 +361,19 @@ def test_the_ledger_holds_the_claim_before_and_after(
     )
 
 
+def test_before_it_is_known_who_takes_part_nothing_is_claimed(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """A site begins its ledger before it has plans; no plan is not the same as no privacy."""
+    run = at(world, tmp_path / "run", "owner")
+    federate(run)
+    folder = RunFolder(tmp_path / "run")
+    assert identity.facts(run, folder, "")["claim"] == claims.planned(run.plans)
+    assert identity.facts(replace(run, plans=Plans()), folder, "")["claim"] is None
+    open_ = at(world, tmp_path / "x", "none")
+    assert identity.facts(open_, folder, "")["claim"]["private"] is False
+
+
 @pytest.mark.parametrize("changes", [{"unit": "none"}, {"generator": "seeded_for_tests"}])
 def test_a_run_that_hides_nothing_is_marked_so(
     world: Prepared, tmp_path: Path, changes: dict[str, Any]
@@ -434,6 +447,21 @@ def test_a_client_with_noise_of_its_own_counts_a_round_when_it_is_charged(
     with pytest.raises(RefusedError, match="max_participations = 2 covers no more"):
         federate(run, resume=True)
     assert charged(tmp_path / "run") == 2 * 3
+
+
+def test_a_participation_that_was_charged_counts_once_though_a_site_says_it_again(
+    world: Prepared, tmp_path: Path
+) -> None:
+    """A site tells of every round that it answered; where it charged the round itself, that is all."""
+    parts = tuple(Part(name, 0) for name in NAMES)
+    for unit, wanted in (("owner", 1), ("client", 2)):
+        run = at(world, tmp_path / unit, unit, max_participations=2)
+        spending = Spending(run, tmp_path / unit)
+        with Ledger.open(tmp_path / f"{unit}.jsonl") as ledger:
+            spending.charge(ledger, Cohort(0, parts, (), 0.0), dict.fromkeys(NAMES, 1))
+        # Under a plan of the federation a site does not charge, and this is how it counts.
+        spending.took_part(["ada"])
+        assert spending.taken == dict.fromkeys(NAMES, 1) | {"ada": wanted}
 
 
 # When it ends

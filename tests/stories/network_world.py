@@ -80,6 +80,22 @@ class Consortium:
         """The server's run folder."""
         return self.folder / self.run_name
 
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return int(self._settings["address"].rpartition(":")[2])
+
+    @property
+    def roster(self) -> dict[str, str]:
+        """Every site's line."""
+        found: dict[str, str] = self._settings["roster"]
+        return found
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        tree = tomllib.loads((self.folder / "consortium.toml").read_text())
+        return dict(tree["network"])
+
     def start_site(self, name: str) -> None:
         """Start a site, or start it again."""
         place = self.folder / name

@@ -23,6 +23,7 @@ LOOK_S: Final = 0.05
 """Seconds between two looks for answers."""
 PROGRESS_S: Final = 2.0
 """Seconds between two questions how far a site is."""
+_LONGEST_SHOWN: Final = 1000
 
 Log = Callable[[str, Mapping[str, Any]], None]
 Check = Callable[[Letter], None]
@@ -271,22 +272,28 @@ def _arrived(
             _progressed(post, site, asked, found)
         return
     if asked is None or found.facts.get("answers") != asked.name:
-        post.log("late answer", {"site": site, "kind": found.kind})
+        post.log("late answer", {"site": site, "kind": _shown(found.kind)})
         return
     del waiting[site]
     if found.kind == "refused":
-        refused[site] = found.facts
-        post.log("refused", {"site": site, "stage": stage, "error": found.facts.get("error")})
+        why = _shown(found.facts.get("error"))
+        refused[site] = {"error": why, "code": found.facts.get("code")}
+        post.log("refused", {"site": site, "stage": stage, "error": why})
         return
     try:
         check(found)
     except VerificationError as error:
-        refused[site] = {"error": str(error), "code": error.exit_code}
-        post.log("rejected", {"site": site, "stage": stage, "error": str(error)})
+        refused[site] = {"error": _shown(error), "code": error.exit_code}
+        post.log("rejected", {"site": site, "stage": stage, "error": _shown(error)})
         return
     mail.put(stage, site, body)
     post.bytes_up[site] = post.bytes_up.get(site, 0) + len(body)
     post.log("answered", {"site": site, "stage": stage, "bytes": len(body)})
+
+
+def _shown(text: object) -> str:
+    """What a site has written, as far as a log or a terminal should hold it."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(text)[:_LONGEST_SHOWN])
 
 
 def _progressed(post: Post, site: str, asked: _Asked, found: Letter) -> None:

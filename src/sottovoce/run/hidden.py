@@ -13,6 +13,7 @@ side, so a server that was killed plays what it has again and is where it was.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,7 +33,7 @@ from sottovoce.codec.secagg.messages import (
 from sottovoce.codec.secagg.server import Server
 from sottovoce.codec.secagg.terms import Terms
 from sottovoce.errors import AbortedError, VerificationError
-from sottovoce.run.gather import Check, Post, TooFewError, gather, sound
+from sottovoce.run.gather import PROGRESS_S, Check, Post, TooFewError, gather, sound
 from sottovoce.run.known import Known
 from sottovoce.run.letter import NEXT, PART, Letter
 from sottovoce.run.mailbox import Mailbox
@@ -94,7 +95,11 @@ def hidden_round(post: Post, mail: Mailbox, one: Round) -> tuple[Tensors, dict[s
             post.log("sum aborted", told)
             attempt += 1
             left = tuple(site for site in cohort if site not in out)
-            cohort = left if len(left) >= _fewest(one, cohort) else cohort
+            if len(left) >= _fewest(one, cohort):
+                cohort = left
+            else:
+                # Everybody is needed, so what ails a site, such as a full disk, has time to pass.
+                time.sleep(min(post.deadline_s, PROGRESS_S * 4.0 ** (attempt - 1)))
             mail.note("attempt", {"number": attempt, "cohort": list(cohort)})
     raise VerificationError(
         f"round {one.server.round} had no sum in {_MOST_ATTEMPTS} attempts",

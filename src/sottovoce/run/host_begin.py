@@ -306,12 +306,16 @@ def resume_run(one: Host) -> None:
     one.known = _known(one.config, facts)
     one.server = read_state(one.known, one.folder, str(told["weights_sha256"]), last)
     folders.mend(one.folder, one.evaluated)
-    _forget_mail(one)
+    _forget_played(one)
     _ready(one)
 
 
-def _forget_mail(one: Host) -> None:
-    """Remove what a server that was killed had no time to remove: mail of what is in the ledger."""
+def _forget_played(one: Host) -> None:
+    """Remove what a server that was killed had no time to remove, because it is in the ledger."""
+    current = one.folder.state(one.server.round)
+    for path in sorted(current.parent.glob("*.safetensors")):
+        if path != current:
+            path.unlink()
     for place in sorted((one.folder.root / "mail").glob("*")):
         played = place.name == "begin" or (
             place.name.isdecimal() and int(place.name) < one.server.round

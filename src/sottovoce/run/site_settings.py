@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,9 @@ from sottovoce.config import Config, make_config
 from sottovoce.errors import ConfigError, VerificationError
 
 LARGEST_CONFIG: Final = 2**20
+_MODEL_NAME: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
+# The time to read keys within keys grows with the square of their depth, or worse.
+_DEEP: Final = re.compile(rb"(?<![^\s.=#,{}[\]])(?:[^\s.=#,{}[\]]+\s*\.\s*){16}")
 
 
 class ServerOf(BaseModel, frozen=True, extra="forbid"):
@@ -46,7 +50,8 @@ class ModelOf(BaseModel, frozen=True, extra="forbid"):
     """Where the base model lies at a site; the section ``[model]``.
 
     Args:
-        path: the folder; None takes what the run names, which has to be here under that name.
+        path: the folder; None takes what the run names, which has to be here under that name, and
+            can be no other place of this machine.
     """
 
     path: str | None = None
@@ -84,7 +89,7 @@ class SiteSettings(BaseModel, frozen=True, extra="forbid"):
     name: str
     keys: str = "."
     folder: str = "runs"
-    policy: str
+    policy: str = Field(min_length=1)
     server: ServerOf
     data: dict[str, Any]
     model: ModelOf = ModelOf()
@@ -113,7 +118,7 @@ def load_site(path: Path) -> SiteSettings:
         raise ConfigError(
             f"there is no site file {path}", remedy="Make one with: sotto enrol --name NAME"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     try:
         site = SiteSettings.model_validate(tree)
@@ -121,18 +126,23 @@ def load_site(path: Path) -> SiteSettings:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"]))
         raise ConfigError(f"{path}: {key}: {fault['msg']}") from None
-    if "path" not in site.data:
-        raise ConfigError(f"{path}: data.path is missing", allowed="where this site's text lies")
-    return _resolved(site, path.absolute().parent)
+    paths = site.data.get("path")
+    several = [paths] if isinstance(paths, str) else paths
+    if not isinstance(several, list) or not several or not all(isinstance(p, str) for p in several):
+        raise ConfigError(
+            f"{path}: data.path is {paths!r}", allowed="where this site's text lies, as text or list"
+        )
+    try:
+        return _resolved(site, several, path.absolute().parent)
+    except RuntimeError as error:  # "~" of a user that is not there
+        raise ConfigError(f"{path} names a home that cannot be found: {several}") from error
 
 
-def _resolved(site: SiteSettings, folder: Path) -> SiteSettings:
+def _resolved(site: SiteSettings, paths: list[str], folder: Path) -> SiteSettings:
     def place(name: str) -> str:
         return str(folder / Path(name).expanduser())
 
-    paths = site.data["path"]
-    several = [paths] if isinstance(paths, str) else list(paths)
-    data = {**site.data, "path": [place(one) for one in several]}
+    data = {**site.data, "path": [place(one) for one in paths]}
     model = site.model
     if model.path is not None and model.path != "tiny":
         model = ModelOf(path=place(model.path))
@@ -166,17 +176,30 @@ def own_config(site: SiteSettings, shared: bytes, root: Path) -> Config:
     """
     if len(shared) > LARGEST_CONFIG:
         raise ConfigError(f"a configuration of {len(shared)} bytes", allowed=f"{LARGEST_CONFIG}")
+    if _DEEP.search(shared):
+        raise ConfigError("the configuration that the server sent is nested too deeply")
     try:
         tree = tomllib.loads(shared.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError("the configuration that the server sent is not TOML") from error
+    if "network" in tree:
+        raise ConfigError("the configuration that the server sent has a section network")
     for section in ("data", "model", "run", "privacy"):
         if not isinstance(tree.setdefault(section, {}), dict):
             raise ConfigError(f"{section} of the server's configuration is no section")
     tree["data"].pop("hub", None)
+    # Whose a conversation is decides who is protected, so nobody else may name that column.
+    tree["data"].pop("owner_column", None)
     tree["data"] = {**tree["data"], **site.data, "clients": "column"}
+    named = tree["model"].get("path", "tiny")
     if site.model.path is not None:
         tree["model"]["path"] = site.model.path
+    elif not isinstance(named, str) or not _MODEL_NAME.fullmatch(named):
+        raise ConfigError(
+            f"model.path of the server's configuration is {named!r}",
+            allowed="a name, and no place on this machine",
+            remedy="Write model.path into the site's file",
+        )
     tree["model"]["allow_download"] = False
     tree["run"]["dir"] = str(root)
     tree["privacy"]["policy"] = site.policy
