@@ -276,4 +276,4 @@ def test_what_a_site_remembers_of_sums_is_wiped(world: World) -> None:
         folder = world.root / f"{name}-runs"
         assert list((folder / "outbox" / run).glob("*/finished"))
         assert not list((folder / "outbox" / run).glob("*/record.*"))
-        assert not list((folder / run[:16] / "made").glob("*.bin"))
+        assert not list((folder / run / "made").glob("*.bin"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -424,6 +422,28 @@ def test_words_and_blocks_that_are_wrong_are_left_out(
         assert culprit in {told["site"] for told in world.told("rejected")}
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [{"weight": "1"}, {"steps": -1}, {"round": 7}, {"loss": 1e308}, {"heldout_loss": []}],
+)
+def test_wrong_figures_beside_a_hidden_update_are_left_out(
+    tmp_path: Path, attach: Any, make_client: Any, facts: dict[str, Any]
+) -> None:
+    bigger = QuickWorld(tmp_path, attach, make_client, shops=5)
+    culprit = bigger.names[1]
+
+    def lie(question: Letter, answer: Letter) -> Letter:
+        return other(answer, **facts) if answer.kind == "update" else answer
+
+    secure = {"aggregation": "secagg", "clip_norm": 2.0}
+    with quick(bigger):
+        one = bigger.host(impatient(bigger, secure=secure), Tampering(bigger, {culprit: lie}))
+        bigger.close()
+    assert one.ended
+    assert all(culprit not in record["clients"] for record in rounds_of(bigger))
+    assert culprit in {told["site"] for told in bigger.told("rejected")}
+
+
 JOINED: dict[str, Any] = {
     "units": [-1, "3", None, True, 2**63 - 1],
     "heaviest": [-1, "3", None, 2**62],
@@ -615,7 +635,7 @@ def killed(
         with watched(disk, patch):
             world.host(config, carrier)
     except Killed:
-        if fault == "power":
+        if fault == "power" and disk.root.is_dir():
             disk.lose_power()
         return True
     return False
@@ -881,6 +901,3 @@ def test_what_a_server_leaves_is_for_its_owner_alone(world: QuickWorld) -> None:
     assert one.folder.root.stat().st_mode & 0o077 == 0
     for data in (path.read_bytes() for path in one.folder.root.rglob("*") if path.is_file()):
         assert b"PRIVATE KEY" not in data
-
-
-_ = (json, tracemalloc)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick_world import EXAMPLE, QuickWorld, Server, ask, quick
+from quick_world import EXAMPLE, QuickWorld, Server, quick
 
 from sottovoce.codec.roster import new_identity
 from sottovoce.errors import RefusedError, VerificationError
@@ -21,7 +20,6 @@ from sottovoce.run import letter as letters
 from sottovoce.run import vault as vaults
 from sottovoce.run.budget import Budget
 from sottovoce.run.letter import SERVER, Letter
-from sottovoce.run.spending import Spending
 
 
 @pytest.fixture(scope="module")
@@ -366,6 +364,21 @@ def test_nobody_makes_a_site_train_longer_than_its_recipe(
     assert steps() - before <= 1
 
 
+@pytest.mark.parametrize("privacy", [{"unit": "none"}, EXAMPLE])
+def test_a_round_of_no_steps_trains_nothing(
+    world: QuickWorld, name: str, steps: Callable[[], int], privacy: dict[str, Any]
+) -> None:
+    server = Server(world, name, privacy=privacy)
+    server.begin()
+    before = steps()
+    answer = server.round(0, stop_after=0)
+    assert answer.kind == "update"
+    assert answer.facts["steps"] == 0
+    update = folders.parse_tensors(answer.parts["update"], Path("update"))
+    assert not any(value.any() for value in update.values())
+    assert steps() == before
+
+
 @pytest.mark.parametrize(
     "counts",
     [{"more": 1}, {}, None, [], "all", {"own": 999}, {"own": -1}, {"own": 3.5}, {"own": True}],
@@ -681,6 +694,3 @@ def test_runs_one_after_the_other_and_in_turns(world: QuickWorld, name: str) -> 
     answers = [server.round(index) for index in (0, 1) for server in (one, two)]
     assert [answer.kind for answer in answers] == ["update"] * 4
     assert {answer.run for answer in answers} == {one.run, two.run}
-
-
-_ = (json, Spending, ask)

@@ -57,7 +57,7 @@ def folder_of(world: QuickWorld, name: str) -> Path:
 class Mortal(Memory):
     """Vaults that die, and are started again at once; the answer of one that died is lost."""
 
-    def __init__(self, world: QuickWorld, disk: BrokenDisk | None = None) -> None:
+    def __init__(self, world: QuickWorld, disk: BrokenDisk) -> None:
         super().__init__(world.carrier().sites)
         self.world, self.disk, self.deaths = world, disk, 0
 
@@ -66,9 +66,11 @@ class Mortal(Memory):
             super().ask(site, make)
         except Killed:
             self.deaths += 1
-            if self.disk is not None:
-                self.disk.mend()
+            fault = self.disk.fault
+            self.disk.mend()
             self.world.restart(site)
+            if fault == "power" and self.disk.root.is_dir():
+                self.disk.lose_power()
 
 
 def played(
@@ -115,7 +117,12 @@ def sweep(
 def test_a_site_that_is_killed_at_any_write_changes_nothing(
     world: QuickWorld, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    every = {"kill": slice(list(KINDS).index(kind), None, 13), "half": slice(5, None, 31)}
+    start = list(KINDS).index(kind)
+    every = {
+        "kill": slice(start, None, 13),
+        "half": slice(5 + start, None, 31),
+        "power": slice(9 + start, None, 29),
+    }
     assert sweep(world, KINDS[kind], monkeypatch, every) > 8
 
 
@@ -124,7 +131,7 @@ def test_a_site_that_is_killed_at_any_write_changes_nothing(
 def test_a_site_that_is_killed_at_every_write_changes_nothing(
     world: QuickWorld, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    every = {"kill": slice(None), "half": slice(None)}
+    every = dict.fromkeys(("kill", "half", "power"), slice(None))
     assert sweep(world, KINDS[kind], monkeypatch, every) > 100
 
 
@@ -152,16 +159,7 @@ def killed_under_a_plan(world: QuickWorld, patch: pytest.MonkeyPatch, chosen: sl
     for fault in ("kill", "power"):
         for stop in range(1, len(disk.done) + 1)[chosen]:
             clear(world)
-            lost = BrokenDisk(folder_of(world, world.names[0]), fault, stop)
-            carrier = Mortal(world)
-
-            def mend(site: str, body: bytes, lost: BrokenDisk = lost) -> None:
-                if lost.broken:
-                    lost.mend()
-
-            carrier.before = mend
-            with watched(lost, patch):
-                world.host(world.config("run", **changes), carrier)
+            played(world, changes, patch, fault, stop)
             never_understated(world)
 
 
@@ -190,10 +188,10 @@ def test_a_site_whose_disk_refuses_in_a_round_is_back_in_the_next(
     three = {**changes, "federation": {"rounds": 3}}
     monkeypatch.setattr(budget, "PATIENCE_S", 0.05)
     places = writes_of_round(world, three, monkeypatch, 1)
-    for stop in [*places[:: max(1, len(places) // 4)], places[-1]]:
+    for stop in [*places[:: max(1, len(places) // 2)], places[-1]]:
         clear(world)
         disk = BrokenDisk(folder_of(world, world.names[0]), fault, stop)
-        carrier = Mortal(world)
+        carrier = Mortal(world, disk)
 
         def mend(site: str, body: bytes, disk: BrokenDisk = disk) -> None:
             if disk.broken and parsed(body).facts.get("round") != 1:
@@ -220,7 +218,7 @@ def writes_of_round(
 ) -> list[int]:
     """Which of the first site's operations belong to a round, and need room."""
     disk = BrokenDisk(folder_of(world, world.names[0]))
-    carrier, edges = Mortal(world), list[int]()
+    carrier, edges = Mortal(world, disk), list[int]()
 
     def look(site: str, body: bytes) -> None:
         letter = parsed(body)
@@ -239,6 +237,6 @@ def test_a_site_whose_disk_is_full_from_the_beginning_is_left_out(
 ) -> None:
     disk = BrokenDisk(folder_of(world, world.names[0]), "full", 1)
     with watched(disk, monkeypatch), suppress(SottovoceError):
-        world.host(world.config("run"), Mortal(world))
+        world.host(world.config("run"), Mortal(world, disk))
     rounds = world.records(world.root / "run" / "ledger.jsonl", "round")
     assert [sorted(one["clients"]) for one in rounds] == [world.names[1:]] * 2

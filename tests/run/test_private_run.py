@@ -305,7 +305,8 @@ def test_no_key_no_noise_and_nothing_without_noise_is_written(
     monkeypatch.setattr(secrets, "token_bytes", token_bytes)
     monkeypatch.setattr(gaussian, "add_noise", add_noise)
     monkeypatch.setattr(Guard, "add", add)
-    run = at(world, tmp_path / "runs" / "run", unit, train={"optimizer_state": "keep"})
+    train = {"optimizer_state": "keep", "batch_size": 6}
+    run = at(world, tmp_path / "runs" / "run", unit, train=train)
     federate(run, wire=tmp_path / "wire")
     assert len(keys) >= (2 if unit == "client" else 6)
     found = every_byte(tmp_path)

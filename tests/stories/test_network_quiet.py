@@ -14,6 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from network_world import SMALL, Consortium, consortium, wait_for
 from test_network_story import hostile_bundle
 
@@ -97,11 +103,16 @@ def hostile_server(one: Consortium, bundle: bytes, log: Path) -> Iterator[carrie
 @contextmanager
 def stock_node(one: Consortium, name: str, log: Path) -> Iterator[None]:
     """Flower's own SuperNode with a site's key, as its users start it."""
-    command = [str(Path(sys.executable).with_name("flower-supernode")), "--superlink"]
+    programs = Path(sys.executable).parent
+    command = [str(programs / "flower-supernode"), "--superlink"]
     command += [f"127.0.0.1:{one.port}", "--root-certificates", str(one.folder / "server/ca.pem")]
-    command += ["--auth-supernode-private-key", str(one.folder / name / "node.key")]
+    key = load_pem_private_key((one.folder / name / "node.key").read_bytes(), None)
+    own = one.folder / "stock.key"
+    own.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    command += ["--auth-supernode-private-key", str(own)]
     quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-    environment = {**os.environ, **quiet, "FLWR_HOME": str(one.folder / "flwr")}
+    path = os.pathsep.join((str(programs), os.environ["PATH"]))
+    environment = {**os.environ, **quiet, "FLWR_HOME": str(one.folder / "flwr"), "PATH": path}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
     try:

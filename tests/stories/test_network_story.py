@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,12 @@ with Path({str(mark)!r}).open("a") as file:
     file.write("it ran")
 client, server = ClientApp(), ServerApp()
 """
+    files = {"hostile.py": code, "pyproject.toml": about}
+    listed = [f"{name},{sha256(t.encode()).hexdigest()},{8 * len(t)}" for name, t in files.items()]
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
-        archive.writestr("pyproject.toml", about)
-        archive.writestr("hostile.py", code)
+        for name, text in {**files, ".info/CONTENT": "\n".join(listed)}.items():
+            archive.writestr(name, text)
     return whole.getvalue()
 
 

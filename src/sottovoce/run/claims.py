@@ -111,9 +111,10 @@ def _of_person(plans: Plans, spent: Mapping[str, int]) -> str:
     if plans.settings.unit == "owner":
         return f"For a person {where}: {figure}."
     most = max(held.values())
+    many = "one conversation" if most == 1 else f"up to {most} conversations"
     return (
-        f"For a person with up to {most} conversations at one client, {where}: {figure}. How many "
-        "one person has at most is taken as public."
+        f"For a person with {many} at one client, {where}: {figure}. How many one person has at most "
+        "is taken as public."
     )
 
 
