@@ -70,16 +70,21 @@ def rounds(secure: str) -> list[tuple[float, float]]:
         folder = consortium(Path(place) / "world", secure)
         with running_sites(folder):
             run_server_process(folder)
-        server = lines(folder / "server.log")
-        begun = {line["round"]: line["time"] for line in server if line["event"] == "round"}
-        ended = {line["rounds"] - 1: line["time"] for line in server if line["event"] == "finished"}
-        trained: dict[int, float] = {}
-        for log in folder.glob("*/site.log"):
-            for line in lines(log):
-                if line["event"] == "trained":
-                    found = trained.get(line["round"], 0.0)
-                    trained[line["round"]] = max(found, line["seconds"])
-    return [(ended[index] - begun[index], trained[index]) for index in sorted(begun)][SETTLING:]
+        return seconds_in(folder)[SETTLING:]
+
+
+def seconds_in(folder: Path) -> list[tuple[float, float]]:
+    """The same of all rounds, from what server and sites have logged."""
+    server = lines(folder / "server.log")
+    begun = {line["round"]: line["time"] for line in server if line["event"] == "round"}
+    ended = {line["rounds"] - 1: line["time"] for line in server if line["event"] == "finished"}
+    trained: dict[int, float] = {}
+    for log in folder.glob("*/site.log"):
+        for line in lines(log):
+            if line["event"] == "trained":
+                found = trained.get(line["round"], 0.0)
+                trained[line["round"]] = max(found, line["seconds"])
+    return [(ended[index] - begun[index], trained[index]) for index in sorted(begun)]
 
 
 def consortium(folder: Path, secure: str) -> Path:

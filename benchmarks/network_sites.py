@@ -122,6 +122,7 @@ class MadeUpSites:
         """End them."""
         self._to.close()
         self._process.wait(60)
+        self._from.close()
 
 
 def _send(pipe: IO[bytes], data: bytes) -> None:

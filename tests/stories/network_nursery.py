@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -69,10 +70,18 @@ class Born:
 
 
 def live(arguments: list[str], told: str, log: str, out: str) -> None:
-    """Be ``sotto`` with these arguments."""
+    """Be ``sotto`` with these arguments, for as long as the test lives."""
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
     for number, place, how in ((1, out, os.O_TRUNC), (2, log, os.O_APPEND)):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | how, 0o644), number)
     from watched_sotto import run
 
     sys.argv = ["sotto", *arguments]
     run(Path(told))
+
+
+def _end_with_the_test() -> None:
+    test = multiprocessing.parent_process()
+    if test is not None:
+        test.join()
+        os._exit(1)

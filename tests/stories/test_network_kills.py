@@ -14,6 +14,8 @@ import psutil
 import pytest
 from network_world import SMALL, Consortium, by_one_process, consortium, stricter, wait_for
 
+from sottovoce.data.conversation import Conversation
+from sottovoce.run import network_demo
 from sottovoce.run.check import check_run
 from sottovoce.run.ledger import read
 
@@ -114,11 +116,12 @@ SOAK_SITES = int(os.environ.get("SOTTO_SOAK_SITES", "16"))
 SOAK_ROUNDS = int(os.environ.get("SOTTO_SOAK_ROUNDS", "200"))
 SOAK: dict[str, Any] = {
     "run": {"evaluate_every": 50},
-    "train": {**SMALL["train"], "steps_per_round": 1, "batch_size": 1, "max_length": 32},
+    "train": {**SMALL["train"], "steps_per_round": 1, "batch_size": 1},
     "federation": {"rounds": SOAK_ROUNDS, "strategy": {"name": "fedavg"}, "minimum_clients": 3},
     "secure": SMALL["secure"],
     "network": {"round_deadline_s": 120.0},
 }
+talks_of_shops = network_demo._talks
 SETTLED = 20
 """Rounds after which a process holds all that it will hold."""
 
@@ -134,9 +137,22 @@ def rounds_of(one: Consortium) -> int:
     return int(finished[-1]) if finished else 0
 
 
-def test_random_kills_lose_no_round_and_no_memory(tmp_path: Path) -> None:
+def branches(shops: int, each: int) -> dict[str, list[Conversation]]:
+    """As many sites as are asked for: the market has eight shops, so each has some branches."""
+    market = list(talks_of_shops(8, 64).values())
+    found: dict[str, list[Conversation]] = {}
+    for number in range(shops):
+        begin = each * (number // len(market))
+        found[f"branch-{number:02d}"] = market[number % len(market)][begin : begin + each]
+    return found
+
+
+def test_random_kills_lose_no_round_and_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = random.Random(0)
-    with consortium(tmp_path / "world", SOAK, shops=SOAK_SITES, each=6) as one:
+    monkeypatch.setattr(network_demo, "_talks", branches)
+    with consortium(tmp_path / "world", SOAK, shops=SOAK_SITES, each=8) as one:
         for name in one.names:
             one.start_site(name)
         one.begin()
@@ -155,6 +171,10 @@ def test_random_kills_lose_no_round_and_no_memory(tmp_path: Path) -> None:
             with suppress(AssertionError):
                 one.kill(what, name)
                 kills[what] = kills.get(what, 0) + 1
+            with (tmp_path / "kills").open("a") as file:
+                file.write(
+                    f"{time.time():.1f} {rounds_of(one)} {what} {name} {memory(one, spared)}\n"
+                )
             if what == "server":
                 one.start_server()
             if what == "vault":
@@ -166,6 +186,7 @@ def test_random_kills_lose_no_round_and_no_memory(tmp_path: Path) -> None:
         told = one.finish(5)
         print({"kills": kills, "before": before, "after": after})
         assert told["rounds"] == SOAK_ROUNDS
+        assert told["sites"] == one.names
         assert sum(kills.values()) > 10
         assert check_run(one.run).complete
         records = list(read(one.run / "ledger.jsonl"))

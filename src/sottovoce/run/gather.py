@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+from sottovoce.codec.forms import Data
 from sottovoce.codec.roster import Identity, Roster
 from sottovoce.errors import RefusedError, SottovoceError, VerificationError
 from sottovoce.run import letter as letters
@@ -79,7 +80,7 @@ class Post:
         """Write and sign a letter to a site."""
         return letters.write(Letter(kind, self.run, SERVER, to, facts, parts), self.identity)
 
-    def read(self, site: str, data: bytes) -> Letter:
+    def read(self, site: str, data: Data) -> Letter:
         """Read what came from a site.
 
         Raises:

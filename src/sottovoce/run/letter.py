@@ -15,7 +15,7 @@ from hashlib import sha256
 from math import isfinite
 from typing import Any, Final
 
-from sottovoce.codec.forms import Reader
+from sottovoce.codec.forms import Data, Reader
 from sottovoce.codec.roster import SIGNATURE_BYTES, Identity, Roster, hashed, require_signature
 from sottovoce.data.strict_json import decode_json
 from sottovoce.errors import DataError, UsageError, VerificationError
@@ -82,7 +82,7 @@ def write(letter: Letter, identity: Identity) -> bytes:
     return b"".join([*pieces, identity.sign(_to_sign(digest.digest()))])
 
 
-def read(data: bytes, roster: Roster, *, to: str, limit: int) -> Letter:
+def read(data: Data, roster: Roster, *, to: str, limit: int) -> Letter:
     """Read a letter that came from outside.
 
     Args:

@@ -18,9 +18,9 @@ from sottovoce.run.known import Known
 from sottovoce.run.letter import Letter
 from sottovoce.run.rounds import require_held
 from sottovoce.run.secure import mean_of
-from sottovoce.run.shared import tensors_of
 from sottovoce.run.sum_terms import parts_of, summing_of
 from sottovoce.run.sums import as_update, layout_of, shared_inside
+from sottovoce.run.tensor_view import view_tensors
 from sottovoce.strategies import ServerState
 from sottovoce.update import Tensors, Update, unflatten
 
@@ -126,7 +126,10 @@ def _tensors(known: Known, server: ServerState, answer: Letter) -> Tensors:
         return unflatten(blocks.expand(read), layout)
     # Under a plan at the server an update that is not finite counts as zero.
     finite = known.plans.federation is None
-    tensors = tensors_of(letters.part(answer, "update"), whose, finite=finite)
+    tensors = view_tensors(letters.part(answer, "update"), whose)
+    for name, value in tensors.items():
+        if finite and not np.isfinite(value).all():
+            raise VerificationError(f"{name} in {whose} is not finite", allowed="finite numbers")
     layout.check(tensors)
     return tensors
 

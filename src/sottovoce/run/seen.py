@@ -125,7 +125,9 @@ class Seen:
 
 
 def _row(name: str, labels: Mapping[str, str], value: float) -> str:
-    inner = ",".join(f"{key}={json.dumps(label)}" for key, label in labels.items())
+    inner = ",".join(
+        f"{key}={json.dumps(label, ensure_ascii=False)}" for key, label in labels.items()
+    )
     return f"{name}{{{inner}}} {value}\n" if inner else f"{name} {value}\n"
 
 
@@ -138,8 +140,9 @@ def serve_metrics(seen: Seen, port: int) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = seen.metrics().encode()
-            self.send_response(200 if self.path == "/metrics" else 404)
+            known = self.path == "/metrics"
+            body = seen.metrics().encode() if known else b""
+            self.send_response(200 if known else 404)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -130,7 +130,8 @@ def load_site(path: Path) -> SiteSettings:
     several = [paths] if isinstance(paths, str) else paths
     if not isinstance(several, list) or not several or not all(isinstance(p, str) for p in several):
         raise ConfigError(
-            f"{path}: data.path is {paths!r}", allowed="where this site's text lies, as text or list"
+            f"{path}: data.path is {paths!r}",
+            allowed="where this site's text lies, as text or list",
         )
     try:
         return _resolved(site, several, path.absolute().parent)
