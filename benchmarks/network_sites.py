@@ -208,6 +208,7 @@ class Site:
     def _figures(self, letter: Letter) -> dict[str, Any]:
         none = dict.fromkeys(("examples", "tokens", "targets"), 0)
         told = {"round": letter.facts["round"], "heldout_loss": None, "loss": None, "rank": None}
+        told["spent"] = 0
         return {**told, **none, "steps": 1, "weight": 1}
 
     def _update(self, letter: Letter) -> dict[str, bytes]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from sottovoce import cli
+from sottovoce.privacy.question import Question
 from sottovoce.run.finished import Finished
 
 Sotto = Callable[..., tuple[int, str, str]]
@@ -228,3 +231,8 @@ def test_personal_models_are_shown_talked_to_exported_and_verified(
     assert facts["ok"] is True
     assert facts["records"] == 6
     assert facts["complete"] is True
+
+
+def test_every_fact_of_a_question_can_be_asked_for_on_the_command_line() -> None:
+    asked = {field.name for field in fields(Question)}
+    assert set(signature(cli.epsilon).parameters) == asked | {"json"}

@@ -288,6 +288,9 @@ def epsilon(
     examples_per_person: Annotated[
         int | None, typer.Option(metavar="K", help="Unit example: the most of one person.")
     ] = None,
+    max_sites_per_owner: Annotated[
+        int | None, typer.Option(metavar="M", help="Sites of one person at most.")
+    ] = None,
     trust: Annotated[
         str, typer.Option(help="none: clients add the noise in shares under a secure sum.")
     ] = "server",
@@ -313,6 +316,7 @@ def epsilon(
         rounds=rounds,
         max_participations=max_participations,
         examples_per_person=examples_per_person,
+        max_sites_per_owner=max_sites_per_owner,
         trust=trust,
     )
     facts = answer(asked)

@@ -424,7 +424,7 @@ def test_words_and_blocks_that_are_wrong_are_left_out(
 
 @pytest.mark.parametrize(
     "facts",
-    [{"weight": "1"}, {"round": 7}, {"heldout_loss": []}],
+    [{"weight": "1"}, {"round": 7}, {"heldout_loss": []}, {"spent": "none"}],
 )
 def test_wrong_figures_beside_a_hidden_update_are_left_out(
     tmp_path: Path, attach: Any, make_client: Any, facts: dict[str, Any]

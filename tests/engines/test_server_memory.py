@@ -68,9 +68,10 @@ class Simulated:
             parts = {"update": folders.pack_tensors(update)}
             figures = dict.fromkeys(("steps", "examples", "tokens", "targets", "weight"), 1)
             facts |= {**figures, "loss": 1.0, "rank": None, "heldout_loss": 1.0}
+            facts["spent"] = 0
         elif question.kind == "finish":
             kind = "finished"
-            facts |= {"heldout_loss": 1.0}
+            facts |= {"heldout_loss": 1.0, "spent": 0}
         return letters.write(
             Letter(kind, question.run, site, SERVER, facts, parts), self.identities[site]
         )

@@ -8,6 +8,7 @@ any moment and started again, it goes on where it was, and asks again for what i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.model.peft_format import write_adapter
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
-from sottovoce.run.desk import Host, asking
+from sottovoce.run.claims import ended
+from sottovoce.run.desk import Host, asking, most_spent, spent_of, told_spent
 from sottovoce.run.gather import Carrier, Log, Post, gather
 from sottovoce.run.host_begin import resume_run, run_of, start_run
 from sottovoce.run.host_round import note_evaluation, play_one
+from sottovoce.run.known import Known
 from sottovoce.run.ledger import Ledger
 from sottovoce.run.letter import Letter
 from sottovoce.run.rounds import digest, model_tensors
@@ -94,9 +97,10 @@ def require_networked(config: Config) -> NetworkSettings:
     return config.network
 
 
-def _require_finished(answer: Letter) -> None:
+def _require_finished(known: Known, answer: Letter) -> None:
     """What a site may say of the result."""
     letters.figure(answer.facts, "heldout_loss")
+    letters.count(answer.facts, "spent", most_spent(known, answer.sender))
     gain = answer.facts.get("gain", [None, None])
     if answer.kind != "finished" or not isinstance(gain, list) or len(gain) != 2:
         raise VerificationError("an end without a gain of two figures")
@@ -111,8 +115,11 @@ def _finish(one: Host) -> None:
     parts = model_parts(one.server, one.config.federation.strategy.algorithm)
     facts = {"round": index}
     asks = {site: asking(one.post, "finish", site, facts, parts) for site in one.known.clients}
-    answers, _ = gather(one.post, mail, "finish", asks, least=0, check=_require_finished)
+    answers, _ = gather(
+        one.post, mail, "finish", asks, least=0, check=partial(_require_finished, one.known)
+    )
     note_evaluation(one, index, answers)
+    one.told_spent.update(told_spent(one, answers))
     gains = {site: told.facts["gain"] for site, told in answers.items() if told.facts.get("gain")}
     if gains:
         one.ledger.append("personal", {"gains": gains, "tensors_sha256": []})
@@ -129,6 +136,7 @@ def _finish(one: Host) -> None:
             "rounds": index,
             "adapter_sha256": digest(model_tensors(one.server)),
             "files_sha256": files,
+            **ended(one.known.plans, spent_of(one)),
         },
     )
     one.ended = True

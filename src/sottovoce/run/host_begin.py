@@ -13,8 +13,9 @@ from sottovoce.config import Config, write_config
 from sottovoce.errors import ConfigError, RefusedError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
+from sottovoce.run.claims import planned
 from sottovoce.run.cohorts import devices_of
-from sottovoce.run.desk import Host, asking, count_price, hides, took_part
+from sottovoce.run.desk import Host, asking, count_price, count_round, hides, took_part
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.gather import Check, gather
 from sottovoce.run.identity import packages, require_same_config
@@ -262,6 +263,7 @@ def _facts(one: Host, facts: Mapping[str, Mapping[str, Any]], sha: str) -> dict[
         "examples": {site: letters.count(told, "examples") for site, told in facts.items()},
         "privacy": config.privacy.model_dump(),
         "secure": config.secure.model_dump(),
+        "claim": planned(known.plans),
     }
 
 
@@ -279,17 +281,18 @@ def _ready(one: Host) -> None:
 def resume_run(one: Host) -> None:
     """Read a run back from its folder, checking every file against the ledger."""
     require_same_config(one.config, one.folder)
-    last: Record | None = None
+    rounds: list[Record] = []
     for record in read(one.folder.ledger):
         payload: Mapping[str, Any] = record.payload
         match record.kind:
             case "start":
                 one.start = record
             case "round":
-                last = record
+                rounds.append(record)
+            case "drawn":
                 took_part(one, payload["clients"])
             case "charge":
-                count_price(one, payload["releases"])
+                count_price(one, payload)
             case "evaluation":
                 one.evaluated, one.loss = payload["round"], payload["loss"]
             case "personal":
@@ -304,6 +307,9 @@ def resume_run(one: Host) -> None:
         for site in told["clients"]
     }
     one.known = _known(one.config, facts)
+    for record in rounds:
+        count_round(one, record.payload)
+    last = rounds[-1] if rounds else None
     one.server = read_state(one.known, one.folder, str(told["weights_sha256"]), last)
     folders.mend(one.folder, one.evaluated)
     _forget_played(one)

@@ -12,14 +12,25 @@ from sottovoce.errors import RefusedError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
 from sottovoce.run.arms import is_evaluated
+from sottovoce.run.claims import so_far
 from sottovoce.run.cohorts import Cohort, Part
-from sottovoce.run.desk import Host, asking, count_price, epsilon_of, hides, took_part
+from sottovoce.run.desk import (
+    Host,
+    asking,
+    count_price,
+    count_round,
+    epsilon_of,
+    hides,
+    spent_of,
+    told_spent,
+    took_part,
+)
 from sottovoce.run.gather import gather
 from sottovoce.run.hidden import Round, hidden_round
 from sottovoce.run.letter import Letter
 from sottovoce.run.mailbox import Mailbox
 from sottovoce.run.play import join
-from sottovoce.run.protect import affordable, charges, sampled, under_cap
+from sottovoce.run.protect import affordable, charges, sampled, steps_in, under_cap
 from sottovoce.run.received import mean_of_words, require_update, update_of
 from sottovoce.run.rounds import RoundRecord, model_tensors
 from sottovoce.run.shared import (
@@ -42,7 +53,7 @@ def play_one(one: Host) -> None:
     record = _closed(one, cohort, answers, mean)
     if evaluate:
         note_evaluation(one, index, answers)
-    _durable(one, record)
+    _durable(one, record, told_spent(one, answers))
     mail.empty()
 
 
@@ -86,26 +97,48 @@ def _asked(
 
 
 def _cohort(one: Host, drawn: Cohort, mail: Mailbox) -> Cohort:
-    """Who is asked in a round: drawn once, even if the server is killed in between."""
+    """Who is asked in a round: drawn once, even if the server is killed in between.
+
+    Raises:
+        RefusedError: the privacy budget covers no further round.
+    """
     plans = one.known.plans
-    if plans.federation is not None:
-        able = affordable(plans, drawn, one.spent, one.steps)
-        if not able.parts:
-            raise RefusedError(
-                f"the privacy budget ended after {drawn.round} of "
-                f"{one.config.federation.rounds} rounds",
-                remedy=f"The model so far is in {one.folder.root} and can be used",
-            )
-        # A round that is taken up again draws its noise again, and is paid for again.
-        price = charges(plans, able, one.steps)
-        one.ledger.append("charge", {"round": drawn.round, "releases": price})
-        count_price(one, price)
+    federation = plans.federation is not None
+    if federation and not affordable(plans, drawn, one.spent, one.steps).parts:
+        raise RefusedError(
+            f"the privacy budget ended after {drawn.round} of {one.config.federation.rounds} rounds",
+            remedy=f"The model so far is in {one.folder.root} and can be used",
+        )
     noted = mail.noted("cohort")
     if noted is None:
         noted = _there(one, under_cap(plans, sampled(plans, drawn, one.config.seed), one.taken))
         mail.note("cohort", noted)
     parts = tuple(part for part in drawn.parts if part.client in set(noted))
-    return replace(drawn, parts=parts)
+    cohort = replace(drawn, parts=parts)
+    # Who was in a round that is taken up again may have had enough by now.
+    cohort = under_cap(plans, cohort, one.taken) if federation else cohort
+    _charge(one, cohort)
+    return cohort
+
+
+def _charge(one: Host, cohort: Cohort) -> None:
+    """Write down what a round costs, and who takes part in it, before anybody is asked.
+
+    Where sites have plans of their own, one that has answered spends nothing when it is asked again,
+    so a round is charged once. A server that adds the noise itself draws it anew whenever it takes up
+    a round, which is one more for the budget and for everybody who is in it.
+    """
+    plans, index = one.known.plans, cohort.round
+    federation = plans.federation is not None
+    if not plans.plans or (index <= one.charged and not federation):
+        return
+    told = {"round": index, "releases": charges(plans, cohort, steps_in(cohort, one.steps))}
+    count_price(one, told)
+    one.ledger.append("charge", told | so_far(plans, spent_of(one)))
+    if federation and plans.settings.max_participations is not None:
+        clients = [part.client for part in cohort.parts]
+        one.ledger.append("drawn", {"round": index, "clients": clients})
+        took_part(one, clients)
 
 
 def _there(one: Host, chosen: Cohort) -> list[str]:
@@ -184,22 +217,23 @@ def note_evaluation(one: Host, index: int, answers: Mapping[str, Letter]) -> Non
     one.post.log("evaluated", {"round": index, "loss": round(mean, 4)})
 
 
-def _durable(one: Host, record: RoundRecord) -> None:
+def _durable(one: Host, record: RoundRecord, spent: Mapping[str, int]) -> None:
     """Write a round: files first, then the line that vouches for them."""
     finished = one.server.round
     folders.write_tensors(one.folder.weights(finished), model_tensors(one.server))
     state = pack_state(one.server)
     folders.write_bytes(one.folder.state(finished), state)
-    one.ledger.append(
+    told = one.ledger.append(
         "round",
         asdict(record)
         | {
             "bytes_up": max(one.post.bytes_up.values(), default=0),
             "clients_sha256": [None] * len(record.clients),
             "state_sha256": sha256(state).hexdigest(),
+            "spent": spent,
         },
     )
+    count_round(one, told.payload)
     one.post.bytes_up.clear()
     one.folder.state(finished - 1).unlink(missing_ok=True)
-    took_part(one, record.clients)
     one.post.log("finished", {"rounds": finished, "epsilon": epsilon_of(one)})

@@ -304,6 +304,21 @@ def affordable(
     return replace(cohort, parts=able, failed=tuple(sorted({*cohort.failed, *out})))
 
 
+def steps_in(cohort: Cohort, steps: Mapping[str, int]) -> dict[str, int]:
+    """How many steps each client of a cohort takes; a straggler stops earlier.
+
+    Args:
+        cohort: of a round.
+        steps: of a whole round, by client.
+    """
+    return {
+        part.client: steps[part.client]
+        if part.stop_after is None
+        else min(part.stop_after, steps[part.client])
+        for part in cohort.parts
+    }
+
+
 def charges(plans: Plans, cohort: Cohort, steps: Mapping[str, int]) -> dict[str, int]:
     """How many releases a round makes, by plan; to be written down before it begins."""
     if plans.federation is not None:

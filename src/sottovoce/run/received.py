@@ -13,6 +13,7 @@ from sottovoce.codec.fixed_point import WEIGHT_LIMIT, fits
 from sottovoce.codec.wire import unpack
 from sottovoce.errors import VerificationError
 from sottovoce.run import letter as letters
+from sottovoce.run.desk import most_spent
 from sottovoce.run.distributed import clip_norm_of
 from sottovoce.run.known import Known
 from sottovoce.run.letter import Letter
@@ -43,6 +44,7 @@ def require_update(
         VerificationError: what is wrong with it.
     """
     letters.figure(answer.facts, "heldout_loss")
+    letters.count(answer.facts, "spent", most_spent(known, answer.sender))
     if letters.count(answer.facts, "round") != server.round:
         raise VerificationError(f"an answer to round {answer.facts['round']}")
     if answer.kind == "diverged":

@@ -22,6 +22,7 @@ from sottovoce.run.protect import (
     charges,
     require_planned,
     sampled,
+    steps_in,
     under_cap,
 )
 from sottovoce.run.sums import crowd_in
@@ -191,12 +192,7 @@ class Spending:
         plans = self._prepared.plans
         if not plans.plans:
             return cohort
-        taken = {
-            part.client: steps[part.client]
-            if part.stop_after is None
-            else min(part.stop_after, steps[part.client])
-            for part in cohort.parts
-        }
+        taken = steps_in(cohort, steps)
         able = affordable(plans, cohort, self.spent, taken)
         if plans.federation is None:
             able = under_cap(plans, able, self.taken)
@@ -212,6 +208,28 @@ class Spending:
         ledger.append("charge", charged | so_far(plans, after))
         self._count(price)
         return able if plans.federation is None else self._drawn(ledger, able)
+
+    def charge_own(self, ledger: Ledger, cohort: Cohort, steps: Mapping[str, int]) -> Cohort:
+        """The same at one site, which is all of this cohort and keeps to its own limits.
+
+        Raises:
+            RefusedError: it has taken part as often as it ever will, or its budget is spent.
+        """
+        config = self._prepared.config
+        [part] = cohort.parts
+        if self._prepared.plans.federation is not None:
+            # The server spends, once for all; what this site reserved covers every round of it.
+            most = config.privacy.max_participations
+            if most is not None and self.taken.get(part.client, 0) >= most:
+                raise self.refusal(cohort.round)
+            return cohort
+        charged = self.charge(ledger, cohort, steps)
+        if not charged.parts:
+            raise RefusedError(
+                f"{part.client!r} has taken part as often as it ever will",
+                remedy="privacy.max_participations says how often",
+            )
+        return charged
 
     def _drawn(self, ledger: Ledger, cohort: Cohort) -> Cohort:
         """The sample of a round, without the clients that have had enough.

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from sottovoce.codec.wire import pack
 from sottovoce.config import write_config
-from sottovoce.errors import RefusedError, VerificationError
+from sottovoce.errors import VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
 from sottovoce.run.arms import Watch
+from sottovoce.run.claims import planned
 from sottovoce.run.clients import Clients
 from sottovoce.run.cohorts import Cohort, Part
 from sottovoce.run.contribute import (
@@ -129,6 +130,11 @@ class Visit:
             )
         return self.spending
 
+    @property
+    def _spent(self) -> int:
+        """Releases of this site's own plan that are charged; 0 where it has none."""
+        return self._spends.spent.get(self.name, 0)
+
     def repeated(self, request: str) -> bytes | None:
         """The answer to a letter that was answered before; None where it was not."""
         known = self.answered.get(request)
@@ -211,13 +217,15 @@ class Visit:
             committed, told["nonce"] = self.sums.reveal(request.facts)
         if self.spending is None:
             # Nothing is remembered of a run that the policy refuses.
-            Spending(with_fellows(self.prepared, fellows), self.folder.root).require_allowed()
+            prepared = with_fellows(self.prepared, fellows)
+            Spending(prepared, self.folder.root).require_allowed()
             self.ledger.append(
                 "fellows",
                 {
                     "unit_counts": dict(fellows.unit_counts),
                     "heaviest_client": fellows.heaviest_client,
                     "commitments": committed,
+                    "claim": planned(prepared.plans),
                 },
             )
             self._meet(fellows)
@@ -287,6 +295,7 @@ class Visit:
         if request.facts.get("evaluate") is True:
             told["heldout_loss"] = self._measured(server)
         cohort = self._charged(request, index)
+        told["spent"] = self._spent
         record = self._recorded(index, None, server)
         if made is None:
             made, kept = self._trained(server, cohort)
@@ -350,20 +359,8 @@ class Visit:
             self.name, index, None if stop is None else letters.count(request.facts, "stop_after")
         )
         cohort = Cohort(index, (part,), (), 0.0, index)
-        if self.prepared.plans.federation is not None:
-            # The server spends, once for all; what this site reserved covers every round of it.
-            most = self.prepared.config.privacy.max_participations
-            if most is not None and self._spends.taken.get(self.name, 0) >= most:
-                raise self._spends.refusal(index)
-            return cohort
         steps = planned_steps(self.prepared, devices_in(self.prepared))
-        charged = self._spends.charge(self.ledger, cohort, steps)
-        if not charged.parts:
-            raise RefusedError(
-                f"{self.name!r} has taken part as often as it ever will",
-                remedy="privacy.max_participations says how often",
-            )
-        return charged
+        return self._spends.charge_own(self.ledger, cohort, steps)
 
     def _parts(self, server: ServerState, made: Made, request: Letter) -> dict[str, bytes]:
         """What travels of an update, in the form that the configuration says."""
@@ -401,7 +398,8 @@ class Visit:
         if not self.finished <= index <= self.prepared.config.federation.rounds:
             raise VerificationError(f"an end after {index} rounds")
         server = self._received(request, index)
-        told: dict[str, Any] = {"round": index, "heldout_loss": self._measured(server)}
+        told: dict[str, Any] = {"round": index, "spent": self._spent}
+        told["heldout_loss"] = self._measured(server)
         if has_own_models(self.prepared):
             report = personalise(self.prepared, server, self.clients, self.folder, self.watch)
             self.ledger.append("personal", report)
