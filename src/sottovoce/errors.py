@@ -86,9 +86,22 @@ class RefusedError(SottovoceError):
 
 
 class VerificationError(SottovoceError):
-    """A sum, a hash, a ledger or an audit is not what it claims to be; nothing was released."""
+    """A sum, a hash, a ledger or an audit is not what it claims to be; nothing was released.
+
+    Args:
+        seen: as for every error.
+        allowed: as for every error.
+        remedy: as for every error.
+        culprit: who made what does not verify, where that is certain to whoever raises this.
+    """
 
     exit_code: ClassVar[int] = 4
+
+    def __init__(
+        self, seen: str, *, allowed: str = "", remedy: str = "", culprit: str = ""
+    ) -> None:
+        self.culprit = culprit
+        super().__init__(seen, allowed=allowed, remedy=remedy)
 
 
 class AbortedError(VerificationError):

@@ -8,7 +8,7 @@ may have been lost is asked again: a site answers the same question the same way
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol
@@ -170,9 +170,10 @@ def gather(
             time.sleep(LOOK_S)
     have_now = [site for site in asks if mail.has(stage, site)]
     if len(have_now) < least:
-        raise _too_few(stage, len(have_now), least, refused)
+        raise _too_few(stage, len(have_now), least, asks, refused)
     said = {site: str(told.get("error")) for site, told in refused.items()}
     mail.note(f"{stage}.refused", said)
+    mail.note(f"{stage}.accused", _accused(asks, refused))
     mail.close(stage, have_now)
     seconds = round(time.monotonic() - begun, 4)
     post.log("exchange", {"stage": stage, "sites": len(have_now), "seconds": seconds})
@@ -208,13 +209,25 @@ def _kept(post: Post, mail: Mailbox, stage: str, site: str) -> Letter:
 
 
 def _too_few(
-    stage: str, have: int, least: int, refused: Mapping[str, Mapping[str, Any]]
+    stage: str,
+    have: int,
+    least: int,
+    asks: Collection[str],
+    refused: Mapping[str, Mapping[str, Any]],
 ) -> SottovoceError:
     """What to raise where too few have answered: who refused, and by which rule of their own."""
     why = "; ".join(f"{site}: {told.get('error')}" for site, told in sorted(refused.items()))
     policy = any(told.get("code") == RefusedError.exit_code for told in refused.values())
     said = f"{have} sites answered {stage}, and {least} are needed: {why or 'the others are late'}"
-    return RefusedError(said) if policy else TooFewError(said, refused=tuple(sorted(refused)))
+    if policy:
+        return RefusedError(said)
+    return TooFewError(said, refused=tuple(sorted(refused)), accused=_accused(asks, refused))
+
+
+def _accused(asks: Collection[str], refused: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Whom sites that refused have named as the cause, as far as they were asked as well."""
+    named = {site: str(told.get("culprit")) for site, told in refused.items()}
+    return {site: culprit for site, culprit in named.items() if culprit in asks and culprit != site}
 
 
 class TooFewError(VerificationError):
@@ -223,14 +236,15 @@ class TooFewError(VerificationError):
     Args:
         seen: what was seen.
         refused: the sites that refused.
+        accused: whom some of them named as the cause.
     """
 
-    def __init__(self, seen: str, *, refused: tuple[str, ...]) -> None:
-        self.refused = refused
+    def __init__(self, seen: str, *, refused: tuple[str, ...], accused: Mapping[str, str]) -> None:
+        self.refused, self.accused = refused, accused
         super().__init__(seen)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(type(self), refused=self.refused), (self.seen,)
+        return partial(type(self), refused=self.refused, accused=self.accused), (self.seen,)
 
 
 def _begin(
@@ -278,7 +292,8 @@ def _arrived(
     del waiting[site]
     if found.kind == "refused":
         why = _shown(found.facts.get("error"))
-        refused[site] = {"error": why, "code": found.facts.get("code")}
+        told = {name: found.facts.get(name) for name in ("code", "culprit")}
+        refused[site] = {"error": why, **told}
         post.log("refused", {"site": site, "stage": stage, "error": why})
         return
     try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 from sottovoce.codec.roster import FEWEST_MEMBERS, HASH_BYTES
@@ -122,6 +123,7 @@ class _Sum:
     terms: Terms
     attempt: int
     facts: Mapping[str, Any]
+    liars: int
     out: set[str] = field(default_factory=set)
 
     def exchange(
@@ -145,12 +147,34 @@ class _Sum:
             )
         except TooFewError as error:
             self.out.update(error.refused)
+            self.out.update(error.accused.values())
+            self._judge(error.accused)
             heard = sorted(set(asks) - set(error.refused))
             raise AbortedError(
                 self.terms.title, kind, self.terms.round, str(error), heard
             ) from error
         self.out.update(refused)
+        if spoilers := self._judge(self.mail.noted(f"{stage}.accused") or {}):
+            reason = f"{len(spoilers)} clients whom others accuse"
+            raise AbortedError(self.terms.title, kind, self.terms.round, reason, spoilers)
         return {site: found for site, found in answers.items() if PART in found.parts}
+
+    def _judge(self, accused: Mapping[str, str]) -> list[str]:
+        """Who spoils a sum, by the word of so many that one of them is honest; they are left out.
+
+        One site's word against another's proves nothing: then the sum goes on without the accuser
+        as long as it can, and without both where it has to be begun again.
+        """
+        by: dict[str, set[str]] = {}
+        for site, culprit in accused.items():
+            by.setdefault(culprit, set()).add(site)
+            told = {"round": self.terms.round, "site": culprit, "by": site}
+            self.post.log("accused", told)
+        spoilers = sorted(name for name, sites in by.items() if len(sites) > self.liars)
+        for name in spoilers:
+            self.out.difference_update(by[name])
+        self.out.update(spoilers)
+        return spoilers
 
     def take(
         self, messages: Mapping[str, bytes], kind: type[Any], add: Callable[[Any], None]
@@ -214,7 +238,7 @@ class _Ahead:
         if len(one.following) >= FEWEST_MEMBERS:
             index = one.server.round + 1
             terms = terms_of_sum(one.known, one.agreed, index, 0, one.following)
-            self._sum = _Sum(post, one.ahead, terms, 0, {})
+            self._sum = _Sum(post, one.ahead, terms, 0, {}, 0)
 
     def asking(self, site: str) -> dict[str, Any]:
         """What the letter that asks for an update says of the next round."""
@@ -267,7 +291,8 @@ def _attempt(
     least = terms.minimum_survivors
     nonces = {name: value.hex() for name, value in one.agreed.nonces.items()}
     about = {"round": index, "attempt": attempt, "cohort": list(cohort), "nonces": nonces}
-    play = _Sum(post, mail, terms, attempt, about, out)
+    liars = max(1, ceil(one.known.config.secure.corrupt * len(cohort)))
+    play = _Sum(post, mail, terms, attempt, about, liars, out)
 
     ahead = _Ahead(post, one)
 

@@ -242,7 +242,9 @@ def _told(error: Exception, site: SiteSettings) -> dict[str, Any]:
     code = error.exit_code if isinstance(error, SottovoceError) else SottovoceError.exit_code
     if not isinstance(error, RefusedError | VerificationError):
         return {"error": f"{type(error).__name__}; the site's own log says more", "code": code}
-    return {"error": _without_places(str(error), site), "code": code}
+    told = {"error": _without_places(str(error), site), "code": code}
+    culprit = error.culprit if isinstance(error, VerificationError) else ""
+    return told | ({"culprit": culprit} if culprit else {})
 
 
 def _without_places(text: str, site: SiteSettings) -> str:

@@ -377,7 +377,7 @@ def _opened(
     )
     if found != (sealed.self_commitment, sealed.mask_commitment, sealed.link_commitment):
         raise VerificationError(
-            f"client {sender!r} gave {me!r} other shares than it has committed to"
+            f"client {sender!r} gave {me!r} other shares than it has committed to", culprit=sender
         )
     return Held(sender, own, mask), link
 

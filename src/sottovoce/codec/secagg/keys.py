@@ -69,6 +69,7 @@ def unseal(key: bytes, box: bytes, terms: Terms, sender: str, to: str) -> bytes:
     refused = VerificationError(
         f"the shares that client {sender!r} sealed for {to!r} do not open",
         remedy="They were damaged on the way, or never meant for this round",
+        culprit=sender,
     )
     nonce, sealed = box[:NONCE_BYTES], box[NONCE_BYTES:]
     return sealing.unseal(key, nonce, sealed, _envelope(terms, sender, to), refused=refused)
