@@ -18,6 +18,7 @@ from secagg_play import (
 )
 
 from sottovoce.codec import sealing
+from sottovoce.codec.coding import Coding, close, open_sum, quantise
 from sottovoce.codec.roster import Roster, new_identity
 from sottovoce.codec.secagg import client as steps
 from sottovoce.codec.secagg.messages import (
@@ -31,7 +32,9 @@ from sottovoce.codec.secagg.messages import (
 )
 from sottovoce.codec.secagg.states import repeat
 from sottovoce.errors import VerificationError
+from sottovoce.rng import seeded_source
 
+ROUNDED = {"rounding": seeded_source(0, "rounding"), "rotation_seed": bytes(32)}
 ME, PEER, OTHER = "c000", "c001", "c002"
 
 # Every point whose order divides 8, on the curve and its twist, in each form that X25519 accepts.
@@ -327,6 +330,23 @@ def test_one_model_for_one_client_and_another_for_all_others_hides_that_client_t
     total = play.whole()
     alone = play.vectors[ME].tolist()
     assert sum(a == b for a, b in zip(total.tolist(), alone, strict=True)) < 4
+
+
+@pytest.mark.parametrize("models", [{}, {PEER: b"n" * 32}])
+def test_the_checksum_finds_a_sum_over_different_models(models: dict[str, bytes]) -> None:
+    coding = Coding(60, 1.0, 4, 16)
+    terms = terms_for(4, length=coding.length, bits=16)
+    play = Play(terms, models=models)
+    for place, name in enumerate(terms.cohort):
+        vector = np.full(60, 0.01 * (place + 1), np.float32)
+        steps_of = quantise(vector, coding, weight=1, heaviest=1, **ROUNDED).steps
+        play.vectors[name] = close(steps_of, coding, weight=1)
+    total = play.whole()
+    if not models:
+        assert open_sum(total, coding, rotation_seed=bytes(32), heaviest=1).count == 4
+        return
+    with pytest.raises(VerificationError, match="checksum"):
+        open_sum(total, coding, rotation_seed=bytes(32), heaviest=1)
 
 
 # --- survivors -----------------------------------------------------------------------------------

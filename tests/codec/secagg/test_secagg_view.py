@@ -282,9 +282,11 @@ def shorthand(seed: int, number: int) -> tuple[Shared, Inbox]:
 
 
 def view(seed: int, world: int, make) -> np.ndarray:
-    """What the server knows of one client at the end: uploads, with and without the self-mask.
+    """What the server knows of one client at the end: uploads, and what it can take off them.
 
-    The client and its peer have changed vectors in the other world, so that the sums are equal.
+    In the first round the client survives, so its self-mask is taken off; in the second it is called
+    a dropout though its upload came, so its pair mask is. The client and its peer have changed
+    vectors in the other world, so that the sums are equal.
     """
     vectors = np.random.default_rng(12).integers(0, 2**16, (2, 2, LENGTH), np.uint64)
     seen = []
@@ -294,7 +296,11 @@ def view(seed: int, world: int, make) -> np.ndarray:
         _, message = steps.upload(state, inbox, vector, MODEL, identity_of(ME))
         upload = np.frombuffer(message.words, np.uint16).copy()
         unmasked = upload.copy()
-        if key := keys.self_key(state.seed, state.terms, ME):
+        key = keys.self_key(state.seed, state.terms, ME)
+        if number == ROUNDS[1]:
+            [peer] = state.neighbours
+            key = keys.pair_key(peer.pair_secret, state.terms, ME, PEER, MODEL)
+        if key:
             ADD_MASKS(unmasked, [], [key])
         seen += [upload, unmasked]
     return np.concatenate([*seen, seen[2] - seen[0], seen[3] - seen[1]])
@@ -362,8 +368,15 @@ def pair_masks_left_out(patch) -> None:
     patch.setattr(masks, "add_masks", lambda vector, plus, minus: ADD_MASKS(vector, plus[:1], []))
 
 
+def self_mask_left_out(patch) -> None:
+    patch.setattr(
+        masks, "add_masks", lambda vector, plus, minus: ADD_MASKS(vector, plus[1:], minus)
+    )
+
+
 MUTATIONS = [
     constant_seed,
+    self_mask_left_out,
     no_self_mask_and_one_pair_mask_for_all_rounds,
     half_of_the_vector_padded_with_zeros,
     pair_masks_left_out,
