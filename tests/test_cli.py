@@ -61,7 +61,9 @@ def one_object(out: str) -> dict[str, object]:
 
 
 def test_run_eval_chat_and_export_tell_one_story(sotto: Sotto, tmp_path: Path) -> None:
-    code, out, err = sotto("run", str(MARKETPLACE), "--compare", "--json", *SMALL)
+    wire = tmp_path / "wire"
+    told = ("--compare", "--json", "--wire", str(wire))
+    code, out, err = sotto("run", str(MARKETPLACE), *told, *SMALL)
     assert code == 0, err
     assert out.count("\n") == 1, "standard output holds the object alone"
     facts = one_object(out)
@@ -76,6 +78,9 @@ def test_run_eval_chat_and_export_tell_one_story(sotto: Sotto, tmp_path: Path) -
     }  # fmt: skip
     run = str(facts["run_dir"])
     assert run == "runs/marketplace"
+    assert [path.name for path in sorted(wire.glob("*/*"))] == [
+        f"{place:04d}.safetensors" for place in range(8)
+    ]
 
     code, out, err = sotto("eval", run, "--json")
     assert code == 0, err

@@ -7,8 +7,10 @@ It raises in every other case. Both Hypothesis (``test_fuzz.py``) and atheris (`
 
 from __future__ import annotations
 
+import socket
 import sys
 import tempfile
+from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,13 @@ for folder in (CODEC, CODEC / "secagg", CODEC / "oneshot"):
 
 import numpy as np  # noqa: E402
 import oneshot_play  # noqa: E402
+import pytest  # noqa: E402
 import secagg_play  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+from cryptography.hazmat.primitives.serialization import (  # noqa: E402
+    Encoding,
+    PublicFormat,
+)
 
 from sottovoce.codec import bfv, blocks, checks, he, wire  # noqa: E402
 from sottovoce.codec.oneshot import messages as oneshot  # noqa: E402
@@ -32,10 +40,10 @@ from sottovoce.codec.secagg import messages as secagg  # noqa: E402
 from sottovoce.codec.secagg import states  # noqa: E402
 from sottovoce.codec.secagg.terms import hashed_for  # noqa: E402
 from sottovoce.codec.words import unpack_words  # noqa: E402
-from sottovoce.errors import VerificationError  # noqa: E402
+from sottovoce.errors import ConfigError, VerificationError  # noqa: E402
 from sottovoce.rng import seeded_source  # noqa: E402
+from sottovoce.run import enrol, ledger, letter, vault_socket  # noqa: E402
 from sottovoce.run import folder as folders  # noqa: E402
-from sottovoce.run import ledger, letter  # noqa: E402
 
 ALLOWED = VerificationError
 """What every parser promises to raise; no other error of the package says who sent nonsense."""
@@ -404,6 +412,84 @@ def tensors_target() -> Target:
     return Target([seed], check)
 
 
+# --- between machines ----------------------------------------------------------------------------
+
+
+def enrolment_target() -> Target:
+    """A line of a roster; a signature that fits is put behind the bytes, as for a letter."""
+    ada = identity_from(b"a" * 32)
+    points = [
+        ec.derive_private_key(secret, ec.SECP384R1())
+        .public_key()
+        .public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        for secret in (1, 2)
+    ]
+
+    def check(data: bytes) -> bool:
+        signed = ada.sign(hashed("sottovoce enrolment v1", "ada", ada.public, data))
+        line = urlsafe_b64encode(ada.public + data + signed).decode().rstrip("=")
+        try:
+            found = enrol.read_member("ada", line)
+        except ConfigError:
+            return False
+        same(found.identity + found.node_key, ada.public + data)
+        return True
+
+    return Target(points, check, [points[0][:33], b"\x05" + points[0][1:]])
+
+
+def question_target() -> Target:
+    """What comes through a vault's socket: a length and so many bytes."""
+    path = Path(shelf().name) / "vault.sock"
+    vault = vault_socket.VaultSocket(path, 2**12)
+
+    def check(data: bytes) -> bool:
+        asked: list[bytes] = []
+        here, there = socket.socketpair()
+        with here, there:
+            here.sendall(data)
+            here.shutdown(socket.SHUT_WR)
+            try:
+                vault._answered(there, lambda question: asked.append(question) or b"")
+            except OSError:
+                return False
+        if asked:
+            same(len(asked[0]).to_bytes(8, "big") + asked[0], data[: 8 + len(asked[0])])
+        return bool(asked)
+
+    seeds = [size.to_bytes(8, "big") + bytes(size) for size in (0, 3)]
+    return Target(seeds, check, [(2**13).to_bytes(8, "big"), (9).to_bytes(8, "big") + b"ab"])
+
+
+def parcel_target() -> Target:
+    """The objects of one of Flower's messages, each behind its length."""
+    parcel = pytest.importorskip("sottovoce.run.flower.parcel", exc_type=ImportError)
+    written = list(parcel.question(1, 1, 2, b"a body").objects.values())
+
+    def joined(objects: Sequence[bytes]) -> bytes:
+        return b"".join(len(one).to_bytes(4, "big") + one for one in objects)
+
+    def check(data: bytes) -> bool:
+        objects = deque[bytes]()
+        while data:
+            size = int.from_bytes(data[:4], "big")
+            objects.append(data[4 : 4 + size])
+            data = data[4 + size :]
+        fetch = lambda _: objects.popleft() if objects else b""  # noqa: E731
+        try:
+            body = parcel.opened(fetch(""), fetch, 2**12)
+        except ALLOWED:
+            return False
+        if len(body) > 2**12:
+            raise AssertionError("a body over its limit")
+        return True
+
+    # The message comes first here, then its record, then the pieces.
+    piece, record, message = written
+    deep = record.partition(b"\0")[0] + b"\0" + b"[" * 5_000
+    return Target([joined([message, record, piece])], check, [joined([message, deep, piece])])
+
+
 TARGETS: dict[str, Callable[[], Target]] = {
     "wire": wire_target,
     "blocks": blocks_target,
@@ -420,5 +506,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "ledger": ledger_target,
     "letter": letter_target,
     "tensors": tensors_target,
+    "enrolment": enrolment_target,
+    "question": question_target,
+    "parcel": parcel_target,
 }
 NEED_TENSEAL = ("he_vector", "he_sum")

@@ -105,7 +105,7 @@ def opened(root: bytes, fetch: Callable[[str], bytes], limit_bytes: int) -> byte
         raise _no_body(f"{len(records)} records")
     try:
         pieces = list(json.loads(_content(fetch(records[0]), "RecordDict")).values())
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise _no_body("a record without a list of its pieces") from error
     # Every piece but the last is full, so their number bounds what will be fetched.
     if len(pieces) > max(1, -(-limit_bytes // PIECE_BYTES)):
