@@ -247,9 +247,9 @@ def large_update() -> Iterator[Figure]:
         "update_50mb_seconds": ("a small question, 50 MB back", up, 3.0),
         "model_and_update_50mb_seconds": ("50 MB there, 50 MB back", both, None),
     }
-    for key, (setting, taken, bar) in rows.items():
-        facts = {"lowest": min(taken), "highest": max(taken), "times": len(taken)}
-        yield Figure(key, setting, statistics.median(taken), bar, facts=facts)
+    for name, (about, seconds, bar) in rows.items():
+        facts = {"lowest": min(seconds), "highest": max(seconds), "times": len(seconds)}
+        yield Figure(name, about, statistics.median(seconds), bar, facts=facts)
 
 
 def _port() -> int:
