@@ -706,6 +706,7 @@ def test_a_server_that_is_killed_at_any_write_ends_with_the_same_model(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_is_killed_at_every_write_ends_with_the_same_model(
     world: QuickWorld, monkeypatch: pytest.MonkeyPatch, kind: str

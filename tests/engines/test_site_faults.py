@@ -127,6 +127,7 @@ def test_a_site_that_is_killed_at_any_write_changes_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_site_that_is_killed_at_every_write_changes_nothing(
     world: QuickWorld, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -170,6 +171,7 @@ def test_what_is_spent_is_never_understated(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_what_is_spent_is_never_understated_wherever_it_is_killed(
     world: QuickWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
