@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from sottovoce.errors import ModelError
 from sottovoce.model.adapters import LoraModel
+from sottovoce.model.base import wrap_base
 from sottovoce.model.decode import Together
 
 PROMPTS = [[3, 7, 9, 11, 2, 5, 8], list(range(2, 32)), [9, 4, 3], [5] * 18]
 LENGTH = 14
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "gpt2"])
+@pytest.fixture(
+    scope="module", params=["llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "gpt2"]
+)
 def model(request: pytest.FixtureRequest, attach: Any) -> LoraModel:
     made: LoraModel = attach(request.param)
     made.base.model.eval()
@@ -120,3 +125,9 @@ def test_the_logits_of_a_sequence_do_not_depend_on_the_others(
     np.testing.assert_allclose(alone.numpy(), shared.numpy(), atol=2e-5)
     another = together(model).join([PROMPTS[2]], rows[1:2])[0]
     assert float((alone - another).abs().max()) > 1e-3
+
+
+def test_a_model_without_keys_and_values_is_refused(tiny: Any) -> None:
+    base = wrap_base(tiny("mamba"), "mamba")
+    with pytest.raises(ModelError, match="attend in every layer"):
+        Together(base, lambda _: nullcontext()).join([[3, 4]], torch.empty((1, 0)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from sottovoce.errors import ModelError
 from sottovoce.model.base import Base
 
 Apply = Callable[[Tensor], AbstractContextManager[Any]]
@@ -30,6 +31,9 @@ class Together:
     Guarantees:
         - the logits of a sequence are those that it has alone, to rounding, whoever joins or leaves;
         - memory is that of the longest sequence times their number, at most twice over.
+
+    Raises:
+        ModelError: from ``join``: a model that has other layers than attention.
     """
 
     def __init__(self, base: Base, apply: Apply) -> None:
@@ -106,6 +110,11 @@ class Together:
                 past_key_values=Cache(layers=layers),
                 use_cache=True,
             ).last_hidden_state
+            if any(layer.width != held for layer in layers):
+                raise ModelError(
+                    f"{self._base.path} keeps something else of what it has read than keys and values",
+                    allowed="models that attend in every layer",
+                )
             return self._base.head.logits(states[:, -1])
 
 
