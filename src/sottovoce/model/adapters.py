@@ -98,6 +98,14 @@ class LoraModel:
         row = torch.from_numpy(weights).to(self.device)[None]
         return self._binding.pass_over(row, None)
 
+    def applied_to_rows(self, rows: Tensor) -> Any:
+        """A context in which the i-th sequence of a batch is computed with the i-th adapter.
+
+        Args:
+            rows: of weights, ``[n, D]``; a batch has as many sequences.
+        """
+        return self._binding.pass_over(rows, None)
+
     @contextmanager
     def based_on(self, residual: Tensors) -> Iterator[None]:
         """A context in which every adapted layer's own weight is W + s·R.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from sottovoce.model.base import Base
+from sottovoce.model.decode import Together
+from sottovoce.rng import stream
 
 
 @dataclass(frozen=True)
@@ -28,81 +31,86 @@ class Sampling:
     seed: int = 0
 
 
+class Draws:
+    """The tokens of one answer, drawn in turn.
+
+    Args:
+        sampling: how.
+        name: of the answer, which has draws of its own.
+    """
+
+    def __init__(self, sampling: Sampling, *name: str | int) -> None:
+        self._sampling = sampling
+        self._source = stream(sampling.seed, "answer", *name)
+
+    def token(self, logits: Tensor) -> int:
+        """Choose the next token.
+
+        Args:
+            logits: ``[V]``; minus infinity forbids a token.
+
+        Guarantees:
+            - with temperature 0 the likeliest token; else one from the smallest set that holds
+              ``top_p`` of the probability, by its share of it.
+        """
+        if self._sampling.temperature == 0:
+            return int(logits.argmax())
+        likely, order = (
+            (logits.double() / self._sampling.temperature).softmax(0).sort(descending=True)
+        )
+        reached = likely.cumsum(0)
+        # The token that carries the sum over the line is in; all of equal rank before it are, too.
+        inside = int((reached - likely < self._sampling.top_p).sum())
+        drawn = self._source.random() * float(reached[inside - 1])
+        return int(order[int(torch.searchsorted(reached[:inside], drawn, right=True))])
+
+
 @torch.no_grad()
 def generate(
-    base: Base,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    *,
-    stop_ids: Sequence[int],
-    pad_id: int,
+    base: Base, prompts: Sequence[Sequence[int]], sampling: Sampling, *, stop_ids: Sequence[int]
 ) -> list[list[int]]:
-    """Continue every prompt until a stop token or the limit; prompts share one padded batch.
+    """Continue every prompt until a stop token or the limit, all together.
 
     Args:
         base: the model; adapters apply where the caller is inside ``applied``.
         prompts: token ids.
         sampling: how tokens are chosen.
         stop_ids: an answer ends before the first of these.
-        pad_id: what fills the batch on the left.
 
     Guarantees: greedy answers do not depend on who shares the batch, to rounding.
     """
-    if not prompts:
-        return []
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    out = _run(base, ids, mask, sampling, stop_ids, pad_id)
-    return [_until_stop(row, stop_ids) for row in out[:, width:].tolist()]
+    answers: list[list[int]] = [[] for _ in prompts]
+    if not prompts or sampling.max_new_tokens < 1:
+        return answers
+    draws = [Draws(sampling, place) for place in range(len(prompts))]
+    with evaluating(base):
+        # An adapter is bound by the caller, if there is one; rows of no weights say so.
+        batch = Together(base, lambda _: nullcontext())
+        logits = batch.join(prompts, torch.empty((len(prompts), 0)))
+        order = list(range(len(prompts)))
+        while order:
+            going: list[int] = []
+            for row, place in enumerate(order):
+                token = draws[place].token(logits[row])
+                if token in stop_ids:
+                    continue
+                answers[place].append(token)
+                if len(answers[place]) < sampling.max_new_tokens:
+                    going.append(row)
+            if len(going) < len(order):
+                batch.keep(going)
+                order = [order[row] for row in going]
+            if order:
+                logits = batch.step([answers[place][-1] for place in order])
+    return answers
 
 
-def _run(
-    base: Base,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    sampling: Sampling,
-    stop_ids: Sequence[int],
-    pad_id: int,
-) -> torch.Tensor:
-    from transformers import GenerationConfig
-
-    model: Any = base.model
-    draws = sampling.temperature > 0
-    options: dict[str, Any] = {"do_sample": draws}
-    if draws:
-        options.update(temperature=sampling.temperature, top_p=sampling.top_p, top_k=0)
-    training, own = model.training, model.generation_config
-    model.eval()
-    # A published model brings penalties and cut-offs of its own, which nobody asked for here.
-    model.generation_config = GenerationConfig()
+@contextmanager
+def evaluating(base: Base) -> Iterator[None]:
+    """A context in which the model keeps what it has read, as it does not while it is trained."""
+    training = base.model.training
+    base.model.eval()
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(sampling.seed)
-            result: torch.Tensor = model.generate(
-                input_ids=ids.to(base.device),
-                attention_mask=mask.to(base.device),
-                max_new_tokens=sampling.max_new_tokens,
-                eos_token_id=list(stop_ids),
-                pad_token_id=pad_id,
-                use_cache=True,
-                **options,
-            )
+        yield
     finally:
-        model.generation_config = own
-        model.train(training)
-    return result.cpu()
-
-
-def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
-    return list(_before(ids, frozenset(stop_ids)))
-
-
-def _before(ids: Sequence[int], stops: frozenset[int]) -> Iterator[int]:
-    for token in ids:
-        if token in stops:
-            return
-        yield token
+        base.model.train(training)

@@ -115,13 +115,7 @@ class Finished:
                 remedy="Start a new conversation, or lower --max-new-tokens",
             )
         with self.applied():
-            answers = generate(
-                self.model.base,
-                ids,
-                sampling,
-                stop_ids=[self.tokenizer.eos_id],
-                pad_id=self.tokenizer.pad_id,
-            )
+            answers = generate(self.model.base, ids, sampling, stop_ids=[self.tokenizer.eos_id])
         return [self.tokenizer.decode(answer, keep_special=True) for answer in answers]
 
 
