@@ -354,6 +354,7 @@ print([span.kind for span in by.spans("a@b.example.com, 13800138000")])
 """
 
 
+@pytest.mark.slow
 def test_presidio_runs_where_there_is_no_network() -> None:
     pytest.importorskip("presidio_analyzer")
     unshare = shutil.which("unshare")

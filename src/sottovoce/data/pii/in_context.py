@@ -78,7 +78,7 @@ _AFTER: Final = re.compile(
 
 def _plausible(page: Page, value: _Value, label: Label, match: re.Match[str]) -> bool:
     """Enough digits for how near the word is, no amount, no day of the calendar."""
-    digits = sum(sign.isdigit() for sign in match[0])
+    digits = sum(map(str.isdigit, match[0]))
     direct = label.close and (label.gap != "" or len(label.word) > 2 or digits >= 6)
     if digits < (value.least if direct else value.loose):
         return False
@@ -102,7 +102,7 @@ def _named(page: Page) -> Iterator[Found]:
         start = token.start()
         if start < done:
             continue
-        if sum(sign.isdigit() for sign in token[0]) < 2:
+        if sum(map(str.isdigit, token[0])) < 2:
             continue
         glued = _GLUED.match(page.folded, start)
         start = glued.end() if glued else start
@@ -133,7 +133,7 @@ def _told_after(page: Page, token: re.Match[str]) -> Iterator[Found]:
     kind = (after.lastgroup if after else None) or ""
     if after is None or not _VALUES[kind].pattern.fullmatch(token[0]):
         return
-    if sum(sign.isdigit() for sign in token[0]) >= max(5, _VALUES[kind].least):
+    if sum(map(str.isdigit, token[0])) >= max(5, _VALUES[kind].least):
         span = Span(*token.span(), kind, 0.65, "context.told after")
         yield Found(span, Rank.CONTEXT, "told after", after[kind])
 
@@ -210,7 +210,8 @@ def _date_before(text: str, start: int) -> re.Match[str] | None:
 
 
 def _in_context(page: Page) -> Iterator[Found]:
-    yield from _named(page)
+    if page.digits:
+        yield from _named(page)
     yield from _wechats(page)
     yield from _births(page)
 

@@ -104,6 +104,9 @@ _FIRST: Final = _by_first()
 _GAP: Final = 22
 _HAN_GAP: Final = 9
 _LONGEST: Final = max(len(word) for words in _FIRST.values() for word, _ in words)
+_LONGEST_HAN: Final = max(
+    len(word) for words in _FIRST.values() for word, _ in words if not word.isascii()
+)
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz")
 _HAN: Final = re.compile("[\u4e00-\u9fff]")
 # What ends a word's reach: another number, a sentence, a line that already says something.
@@ -172,7 +175,8 @@ def label_before(page: Page, start: int) -> Label | None:
 def _label(text: str, at: int, found: tuple[str, str], start: int) -> Label | None:
     """The word that was found, or the one that begins before it and reaches into it."""
     word, kind = found
-    for earlier in range(at - 1, max(-1, at - _LONGEST), -1):
+    longest = _LONGEST if text[at].isascii() else _LONGEST_HAN
+    for earlier in range(at - 1, max(-1, at - longest), -1):
         longer = _word_at(text, earlier, start)
         if longer is not None and earlier + len(longer[0]) > at:
             at, (word, kind) = earlier, longer

@@ -31,6 +31,7 @@ _FOLDABLE: Final = re.compile("[" + "".join(re.escape(chr(code)) for code in _TA
 _LOWER: Final = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _HAN: Final = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _LATIN: Final = re.compile("[A-Za-z]")
+_DIGIT: Final = re.compile("[0-9]")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Page:
         lowered: that, in small letters.
         han: whether there are Chinese characters.
         latin: whether there are Latin letters.
+        digits: whether there are digits.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Page:
     lowered: str
     han: bool
     latin: bool
+    digits: bool
 
 
 def read(text: str) -> Page:
@@ -69,4 +72,11 @@ def read(text: str) -> Page:
         # Some letters become two when they are made small, and would move what follows.
         lowered = folded.translate(_LOWER)
     han = not plain and _HAN.search(text) is not None
-    return Page(text, folded, lowered, han, _LATIN.search(folded) is not None)
+    return Page(
+        text,
+        folded,
+        lowered,
+        han,
+        _LATIN.search(folded) is not None,
+        _DIGIT.search(folded) is not None,
+    )

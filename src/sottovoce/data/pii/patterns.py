@@ -237,6 +237,8 @@ _NUMBERS: Final = (
 
 
 def _numbers(page: Page) -> Iterator[Found]:
+    if not page.digits:
+        return
     yield from _ibans(page)
     yield from _cards(page)
     yield from find_shapes(page, "numbers", _NUMBERS)

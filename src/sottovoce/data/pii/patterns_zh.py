@@ -89,7 +89,7 @@ _SHAPES: Final = (
 
 
 def _chinese(page: Page) -> Iterator[Found]:
-    return find_shapes(page, "chinese", _SHAPES)
+    return find_shapes(page, "chinese", _SHAPES if page.digits else ())
 
 
 CHINESE: Final = Family("chinese", ("CN_ID", "CN_CREDIT_CODE", "CN_PLATE"), _chinese)

@@ -52,7 +52,7 @@ _DATE: Final = re.compile(
 
 
 def _digits(text: str) -> int:
-    return sum(sign.isdigit() for sign in text)
+    return sum(map(str.isdigit, text))
 
 
 def _found(page: Page, start: int, end: int, score: float, pattern: str, word: str = "") -> Found:
@@ -143,6 +143,8 @@ def _labelled(page: Page) -> Iterator[Found]:
 
 
 def _phones(page: Page, *, valid: Callable[[str], bool]) -> Iterator[Found]:
+    if not page.digits:
+        return
     yield from _mobiles(page)
     yield from _americans(page)
     yield from _abroad(page)
