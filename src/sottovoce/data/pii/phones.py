@@ -26,6 +26,8 @@ _NAMES: Final = (
     "tel phone mobile mob cell call sms ph no num number fax t m p wx vx v weixin wechat qq"
 )
 _WORDS: Final = frozenset(_NAMES.split())
+_MOST_DIGITS: Final = 15
+_LAST: Final = re.compile(r"[^0-9]+[0-9]+\Z")
 _EXTENSION: Final = re.compile(r" ?(?:x|ext\.?|extension|转|分机|#) ?[0-9]{1,6}(?![0-9])")
 _MOBILE: Final = re.compile(
     r"1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4}|[0-9][ -][0-9]{3}[ -]?[0-9]{4})(?![0-9])"
@@ -53,6 +55,17 @@ _DATE: Final = re.compile(
 
 def _digits(text: str) -> int:
     return sum(map(str.isdigit, text))
+
+
+def _pieces(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """Where a pattern stands, without whole groups at its end that make it longer than a number."""
+    match = pattern.search(text)
+    while match is not None:
+        start, end = match.span()
+        while _digits(text[start:end]) > _MOST_DIGITS and (last := _LAST.search(text, start, end)):
+            end = last.start()
+        yield start, end
+        match = pattern.search(text, end)
 
 
 def _found(page: Page, start: int, end: int, score: float, pattern: str, word: str = "") -> Found:
@@ -104,42 +117,48 @@ def _americans(page: Page) -> Iterator[Found]:
 
 
 def _abroad(page: Page) -> Iterator[Found]:
-    for match in _PLUS.finditer(page.folded):
-        if 8 <= _digits(match[0]) <= 15 and _begins(page, match.start()):
-            yield _found(page, match.start(), match.end(), 0.87, "with a plus")
+    for start, end in _pieces(_PLUS, page.folded):
+        if 8 <= _digits(page.folded[start:end]) <= _MOST_DIGITS and _begins(page, start):
+            yield _found(page, start, end, 0.87, "with a plus")
 
 
 def _nationals(page: Page, valid: Callable[[str], bool]) -> Iterator[Found]:
     asked: dict[str, bool] = {}
     for pattern in _ZERO:
-        for match in pattern.finditer(page.folded):
-            text, start = match[0], match.start()
-            if not 9 <= _digits(text) <= 15 or _DATE.match(text):
+        for start, end in _pieces(pattern, page.folded):
+            text = page.folded[start:end]
+            if not 9 <= _digits(text) <= _MOST_DIGITS or _DATE.match(text):
                 continue
             if _goes_on(page, start) or not _begins(page, start):
                 continue
             if _CHINESE_LANDLINE.fullmatch(text):
-                yield _found(page, start, match.end(), 0.8, "chinese landline")
+                yield _found(page, start, end, 0.8, "chinese landline")
                 continue
             if text not in asked:
                 asked[text] = len(asked) >= ASKED_AT_MOST or valid(text)
             if asked[text]:
-                yield _found(page, start, match.end(), 0.7, "valid in a region")
+                yield _found(page, start, end, 0.7, "valid in a region")
     for match in _SERVICE.finditer(page.folded):
         if _digits(match[0]) == 10:
             yield _found(page, match.start(), match.end(), 0.72, "service line")
 
 
 def _labelled(page: Page) -> Iterator[Found]:
-    for match in _ANY.finditer(page.folded):
-        if not 7 <= _digits(match[0]) <= 15 or _DATE.match(match[0]):
+    """Numbers beside a word for telephones, and those right behind such a number."""
+    word, until = "", -1
+    for start, end in _pieces(_ANY, page.folded):
+        text = page.folded[start:end]
+        if not 7 <= _digits(text) <= _MOST_DIGITS or _DATE.match(text):
             continue
-        start = match.start()
         if page.folded[start - 1 : start] in ("(", "+"):
             start -= 1
         label = label_before(page, start)
         if label is not None and label.kind == "PHONE":
-            yield _found(page, start, match.end(), 0.75, "named", label.word)
+            word = label.word
+        elif not (word and 0 < start - until <= 3 and not page.folded[until:start].strip(" ,/、;")):
+            continue
+        until = end
+        yield _found(page, start, end, 0.75, "named", word)
 
 
 def _phones(page: Page, *, valid: Callable[[str], bool]) -> Iterator[Found]:
