@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sottovoce.data.pii import checks
-from sottovoce.data.pii.labels import Label, label_before
+from sottovoce.data.pii.labels import NOBODY, Label, label_before
 from sottovoce.data.pii.merge import Found, Rank
+from sottovoce.data.pii.nearby import nearby
 from sottovoce.data.pii.page import Page
 from sottovoce.data.pii.shape import Family
 from sottovoce.data.pii.span import Span
@@ -70,10 +71,6 @@ _UNIT: Final = re.compile(
 _DAY: Final = re.compile(
     r"(?:19|20)[0-9]{2}(?:[-/]?(?:0[1-9]|1[0-2])[-/]?(?:0[1-9]|[12][0-9]|3[01]))?"
 )
-_AFTER: Final = re.compile(
-    r"[\s,，]?[(（]?(?:这个?)?(?:是|为)?(?:我们?|他|她|本人)?的?(?:(?P<QQ>qq|扣扣)"
-    r"|(?P<ORDER_NUMBER>[这那]个?[订]?单|号订单|的?订单号)|(?P<ACCOUNT_NUMBER>这个账号|的?账号))"
-)
 
 
 def _plausible(page: Page, value: _Value, label: Label, match: re.Match[str]) -> bool:
@@ -96,26 +93,24 @@ def _plausible(page: Page, value: _Value, label: Label, match: re.Match[str]) ->
 
 
 def _named(page: Page) -> Iterator[Found]:
-    """Numbers whose kind the nearest word before them says."""
+    """Numbers whose kind the nearest word before them says, or a word in their sentence."""
     done = 0
     for token in _TOKEN.finditer(page.folded):
         start = token.start()
-        if start < done:
-            continue
-        if sum(map(str.isdigit, token[0])) < 2:
+        if start < done or sum(map(str.isdigit, token[0])) < 2:
             continue
         glued = _GLUED.match(page.folded, start)
         start = glued.end() if glued else start
         label = label_before(page, start)
-        if label is None:
-            yield from _told_after(page, token)
-            continue
-        value = _VALUES.get(label.kind)
+        value = _VALUES.get(label.kind) if label else None
         match = value.pattern.match(page.folded, start) if value else None
-        if value is None or match is None or not _plausible(page, value, label, match):
-            continue
-        done = match.end()
-        yield _find(label, match, value.score)
+        if label and value and match and _plausible(page, value, label, match):
+            done = match.end()
+            yield _find(label, match, value.score)
+        elif label is None or label.kind != NOBODY:
+            amount = token[0].isdigit() and _UNIT.match(page.lowered, token.end())
+            if not amount:
+                yield from nearby(page, start, token.end())
 
 
 def _find(label: Label, match: re.Match[str], score: float) -> Found:
@@ -127,20 +122,9 @@ def _find(label: Label, match: re.Match[str], score: float) -> Found:
     return Found(span, Rank.CONTEXT, "named", label.word)
 
 
-def _told_after(page: Page, token: re.Match[str]) -> Iterator[Found]:
-    """A number behind which stands whose it is: 12345678是我的QQ."""
-    after = _AFTER.match(page.lowered, token.end())
-    kind = (after.lastgroup if after else None) or ""
-    if after is None or not _VALUES[kind].pattern.fullmatch(token[0]):
-        return
-    if sum(map(str.isdigit, token[0])) >= max(5, _VALUES[kind].least):
-        span = Span(*token.span(), kind, 0.65, "context.told after")
-        yield Found(span, Rank.CONTEXT, "told after", after[kind])
-
-
 # Every alternative begins with a plain letter, which lets the search skip what begins otherwise.
 _WECHAT: Final = re.compile(
-    r"(?P<word>微信|微号|微❤|薇信|威信|威❤|围信|绿泡泡?|w(?<![a-z0-9]w)(?:echat|eixin|x)(?![a-hj-z])"
+    r"(?P<word>微信|微号|微❤|薇信|薇❤|威信|威❤|围信|绿泡泡?|w(?<![a-z0-9]w)(?:echat|eixin|x)(?![a-hj-z])"
     r"|v(?<![a-z0-9]v)(?:x|信)?(?![a-hj-z])|加v)"
     r"(?P<gap>(?:[\s:：=\"'“”（(「号码是就为的我叫➕+❤♥💚\ufe0f]|id(?![a-z])|is(?![a-z])|account)*+)"
     r"(?P<data>[a-z](?:[a-z0-9_-]){5,19}|[1-9][0-9]{5,11})(?![a-z0-9_-])"
@@ -181,7 +165,8 @@ _DATE: Final = re.compile(
     rf"|[{_NUMERAL}]{{2,4}}年[{_NUMERAL}]{{1,2}}月[{_NUMERAL}]{{1,3}}[日号]"
 )
 _NOT_BETWEEN: Final = re.compile(r"[0-9。！？!?；;]|\.\s")
-_BEFORE: Final = 24
+_BEFORE: Final = 30
+_BETWEEN: Final = re.compile(r"[ ,，(（的]*(?:[在于][^0-9。！？!?；;,，]{1,12})?")
 
 
 def _births(page: Page) -> Iterator[Found]:
@@ -189,7 +174,7 @@ def _births(page: Page) -> Iterator[Found]:
     text = page.lowered
     for word in _BIRTH.finditer(text):
         date = _date_behind(text, word.end())
-        if date is None and word[0] not in ("生日", "生于", "生辰"):
+        if date is None:
             date = _date_before(text, word.start())
         if date is not None:
             span = Span(*date.span(), "DATE_OF_BIRTH", 0.8, "context.birth")
@@ -204,9 +189,12 @@ def _date_behind(text: str, end: int) -> re.Match[str] | None:
 
 
 def _date_before(text: str, start: int) -> re.Match[str] | None:
+    """The date that ends right before, but for a comma or the place where it was."""
     least = max(0, start - _BEFORE)
-    end = least + len(text[least:start].rstrip(" ,，(（"))
-    return next((date for date in _DATE.finditer(text, least, end) if date.end() == end), None)
+    for date in _DATE.finditer(text, least, start):
+        if _BETWEEN.fullmatch(text, date.end(), start):
+            return date
+    return None
 
 
 def _in_context(page: Page) -> Iterator[Found]:

@@ -63,7 +63,7 @@ _WORDS: Final = (
         "customer_number user_id patient_id patient mrn medical_record employee_id employee "
         "student_id student policy loyalty insurance badge",
         "账号 帐号 账户 帐户 户头 户号 会员号 会员卡 会员编号 学号 工号 员工号 病历号 病案号 住院号 门诊号 "
-        "就诊卡 诊疗卡 社保号 社保卡 医保卡 医保号 公积金 客户号 客户编号 保单号 保单 准考证 考生号 考号 "
+        "就诊卡 诊疗卡 社保号 社保卡 医保卡 医保号 公积金 客户号 客户编号 客户编码 会员编码 员工编码 保单号 保单 准考证 考生号 考号 "
         "学籍 学籍号 编号 报名号 受理号 受理编号 支付宝 收款账 汇款账 对公账 燃气户 水费户 电费户",
     ),
     (
