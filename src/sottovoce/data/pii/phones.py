@@ -32,8 +32,8 @@ _EXTENSION: Final = re.compile(r" ?(?:x|ext\.?|extension|转|分机|#) ?[0-9]{1,
 _MOBILE: Final = re.compile(
     r"1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4}|[0-9][ -][0-9]{3}[ -]?[0-9]{4})(?![0-9])"
 )
-_CHINA: Final = re.compile(r"(?:\(?(?:\+|00)?86\)?[ -]?)\Z")
-_AMERICA: Final = re.compile(r"(?:\+?1|001)[-. ]?\Z")
+_CHINA: Final = re.compile(r"(?<![0-9])\(?(?:\+|00)?86\)?[ -]?\Z")
+_AMERICA: Final = re.compile(r"(?<![0-9])(?:\+?1|001)[-. ]?\Z")
 _NANP: Final = (
     re.compile(r"[0-9]{3}(?:([-.])[0-9]{3}\1| [2-9][0-9]{2} )[0-9]{4}(?![0-9])"),
     re.compile(r"\([0-9]{3}\)[ -]?[0-9]{3}[-. ][0-9]{4}(?![0-9])"),
