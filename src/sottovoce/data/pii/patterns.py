@@ -35,6 +35,10 @@ _STATE_CODES: Final = (
     "NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC PR GU VI AS MP AA AE AP"
 )
 _STATES: Final = frozenset(_STATE_CODES.split())
+# Words in capitals, which are states only behind a comma: "ID 83702" names anything.
+_DOUBTFUL: Final = frozenset(
+    ("ID", "IN", "OK", "OR", "ME", "HI", "PR", "MS", "CT", "MD", "CO", "AS")
+)
 _SIX: Final = r"[0-9A-Fa-f]"
 
 
@@ -185,6 +189,13 @@ def _ibans(page: Page) -> Iterator[Found]:
             yield Found(span, Rank.CHECKSUM, "iban", check="modulo 97")
 
 
+def _in_a_state(page: Page, start: int, _: int) -> bool:
+    """Whether the two letters before are a state's."""
+    letters = page.folded[max(0, start - 4) : start].strip(" ,")
+    before = page.folded[max(0, start - 8) : start].rpartition(letters)[0].rstrip(" ")
+    return letters in _STATES and (letters not in _DOUBTFUL or before.endswith((",", "\n")))
+
+
 def _goes_on(text: str, end: int) -> bool:
     """Whether a Latin letter or a digit follows."""
     return text[end : end + 1].isascii() and text[end : end + 1].isalnum()
@@ -218,7 +229,7 @@ _NUMBERS: Final = (
             bounded("[A-Z]", r"[A-Z][ ,]{1,2}(?P<data>[0-9]{5}(?:-[0-9]{4})?)", after="0-9A-Za-z-")
         ),
         0.6,
-        holds=lambda page, start, _: page.folded[max(0, start - 4) : start].strip(" ,") in _STATES,
+        holds=_in_a_state,
         check="a state of the USA",
     ),
     Shape(
@@ -227,7 +238,7 @@ _NUMBERS: Final = (
         re.compile(
             bounded(
                 "[A-Z]",
-                r"(?:[A-Z]?[0-9][0-9A-Z]? [0-9][ABD-HJLNP-UW-Z]{2}"
+                r"(?:[A-Z]?[0-9][0-9A-Z]? [0-9](?![GT]B|WD|DS|LB|[RN]D|ST|TH)[ABD-HJLNP-UW-Z]{2}"
                 r"|[0-9][ABCEGHJ-NPRSTV-Z] [0-9][ABCEGHJ-NPRSTV-Z][0-9])",
             )
         ),
