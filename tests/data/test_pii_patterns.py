@@ -288,12 +288,37 @@ def test_digits_inside_a_code_are_no_mobile(text: str) -> None:
         ("出生日期：１９９０－０３－０５", [("DATE_OF_BIRTH", "１９９０－０３－０５")]),
         ("卡号6222021234567890123", [("ACCOUNT_NUMBER", "6222021234567890123")]),
         ("医保卡号12345678", [("ACCOUNT_NUMBER", "12345678")]),
+        ("QQ 12345", [("QQ", "12345")]),
+        ("passport 20240105", [("PASSPORT", "20240105")]),
+        ("单号123456789天猫的", [("ORDER_NUMBER", "123456789")]),
         ("my card ends in 4242, order 66", []),
         ("order 20240101 arrived", []),
     ],
 )
 def test_the_word_beside_a_number_decides(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("微信我加过了搜happy_88没有", ("WECHAT", "happy_88")),
+        ("E12345678这本护照快过期了", ("PASSPORT", "E12345678")),
+        ("通行证带着呢，你看下，C12345678", ("CN_PERMIT", "C12345678")),
+        ("我的号是860097261，企鹅那个", ("QQ", "860097261")),
+        ("JT7816651119092这单丢了", ("ORDER_NUMBER", "JT7816651119092")),
+        ("物流你好，1234567890123的会员", ("ACCOUNT_NUMBER", "1234567890123")),
+        ("会员，1234567890123，查物流", ("ACCOUNT_NUMBER", "1234567890123")),
+        ("会员你好，1234567890123这单", ("ORDER_NUMBER", "1234567890123")),
+    ],
+)
+def test_a_shape_and_a_word_in_its_sentence(text: str, expected: tuple[str, str]) -> None:
+    assert found(text) == [expected]
+
+
+@pytest.mark.parametrize("text", ["护照。E12345678", "passport! E12345678", "会员来了1234567人"])
+def test_a_word_of_another_sentence_says_nothing(text: str) -> None:
+    assert found(text) == []
 
 
 @pytest.mark.parametrize(
@@ -308,6 +333,8 @@ def test_the_word_beside_a_number_decides(text: str, expected: list[tuple[str, s
         "全新A12345型号",
         "meet @ noon, user@localhost, e.g. this.that",
         "WeChat is popular",
+        "the order shipped in box A1234",
+        "He was born rich. 3/5/1990 was a Monday",
         "他生产了2024年3月5日的产品",
         "ASP.NET and Node.js",
         "a chip M2 8GB and drive B1 4TB",

@@ -81,8 +81,7 @@ class RuleDetector:
         return inside
 
     def _tagged(self, text: str) -> list[Found]:
-        wanted = self.tagger is not None and any(k in self.settings.kinds for k in NAMED)
-        if self.tagger is None or not wanted:
+        if self.tagger is None or not any(kind in self.settings.kinds for kind in NAMED):
             return []
         return [Found(span, Rank.TAGGER, "tagged") for span in self.tagger.spans(text)]
 

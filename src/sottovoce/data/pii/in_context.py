@@ -76,8 +76,7 @@ _DAY: Final = re.compile(
 def _plausible(page: Page, value: _Value, label: Label, match: re.Match[str]) -> bool:
     """Enough digits for how near the word is, no amount, no day of the calendar."""
     digits = sum(map(str.isdigit, match[0]))
-    direct = label.close and (label.gap != "" or len(label.word) > 2 or digits >= 6)
-    if digits < (value.least if direct else value.loose):
+    if digits < (value.least if label.close else value.loose):
         return False
     if match[0].isdigit() and digits < 8 and _UNIT.match(page.lowered, match.end()):
         return False

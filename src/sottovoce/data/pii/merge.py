@@ -120,8 +120,7 @@ def _free(span: Span, text: str, taken: Sequence[Span]) -> list[Span]:
             start += 1
         while end > start and not text[end - 1].isalnum():
             end -= 1
-        # One sign that is left over tells nobody anything.
-        if end - start >= 2:
+        if end > start:
             left.append(replace(span, start=start, end=end))
     return left
 
@@ -157,8 +156,8 @@ def judge(text: str, finds: Iterable[Found]) -> list[Verdict]:
 
     Guarantees:
         - what holds does not overlap, and does not depend on the order of the finds;
-        - no two letters or digits in a row that were found are left out: where a find loses to a
-          shorter one, what sticks out of it still holds.
+        - no letter or digit that was found is left out: where a find loses to a shorter one, what
+          sticks out of it still holds.
     """
     verdicts: list[Verdict] = []
     for cluster in _clusters(_spare(finds)):

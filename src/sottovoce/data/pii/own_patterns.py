@@ -60,7 +60,7 @@ def compile_own(pattern: str) -> re.Pattern[str]:
             "some text would take it hours; put no repeat inside another, and give repeats an end "
             r"such as {1,20}"
         )
-    if compiled.match("") or tree.getwidth()[0] == 0:
+    if tree.getwidth()[0] == 0:
         raise ValueError(
             f"the pattern {pattern!r} matches nothing at all; ask for one sign or more"
         )
@@ -77,8 +77,6 @@ def _ways(tree: Any) -> int:
     ways = 1
     for operation, argument in tree:
         ways *= _ways_of(str(operation), argument)
-        if ways > MOST_WAYS:
-            return MOST_WAYS + 1
     return ways
 
 
@@ -88,10 +86,8 @@ def _ways_of(operation: str, argument: Any) -> int:
             least, most, inner = argument
             most = min(int(most), least + LONGEST_REPEAT)
             once = _ways(inner)
-            if once == 1 and inner.getwidth()[0] == inner.getwidth()[1]:
+            if once == 1:
                 return int(most - least + 1)
-            # What can be read in one way, but at several lengths, multiplies like what cannot.
-            once = max(once, 2)
             total = 0
             for times in range(least, most + 1):
                 total += once**times
@@ -113,29 +109,26 @@ def _ways_of(operation: str, argument: Any) -> int:
 def _limited(pattern: str) -> str:
     """The pattern with an end for every repeat that has none."""
     parts: list[str] = []
-    repeated = opened = False
+    repeated = False
     for match in _TOKEN.finditer(pattern):
         sign = match[0]
-        # Behind a repeat, + and ? say how it gives back; behind a bracket, ? says what it is.
-        repeats = not repeated and not opened and match["repeat"] is not None
-        if repeats and sign in ("*", "{,}"):
+        if sign in ("*", "{,}"):
             sign = f"{{0,{LONGEST_REPEAT}}}"
-        elif repeats and sign == "+":
+        elif sign == "+" and not repeated:
+            # Behind another repeat it says that nothing is given back.
             sign = f"{{1,{LONGEST_REPEAT}}}"
-        elif repeats and sign.endswith(",}"):
+        elif match["repeat"] and sign.endswith(",}"):
             sign = f"{sign[:-1]}{int(sign[1:-2]) + LONGEST_REPEAT}}}"
         parts.append(sign)
-        repeated, opened = repeats, sign == "("
+        repeated = match["repeat"] is not None
     return "".join(parts)
 
 
 def _matches(page: Page, patterns: tuple[re.Pattern[str], ...]) -> Iterator[Place]:
-    forms = (page.text,) if page.text == page.folded else (page.text, page.folded)
     for pattern in patterns:
-        for form in forms:
+        for form in {page.text, page.folded}:
             for match in pattern.finditer(form):
-                if match.end() > match.start():
-                    yield Place(*match.span(), pattern.pattern)
+                yield Place(*match.span(), pattern.pattern)
 
 
 def words_in(page: Page, words: Iterable[str]) -> Iterator[Place]:
@@ -151,7 +144,7 @@ def words_in(page: Page, words: Iterable[str]) -> Iterator[Place]:
 
 def _joined(text: str, at: int) -> bool:
     """Whether two Latin letters or digits meet here, so that a word goes on."""
-    around = text[max(0, at - 1) : at + 1] if at else ""
+    around = text[max(0, at - 1) : at + 1]
     return len(around) == 2 and around.isascii() and around.isalnum()
 
 
@@ -167,7 +160,7 @@ def own(recogniser: Recogniser) -> Family:
     context = tuple(read(word).lowered for word in recogniser.context)
 
     def find(page: Page) -> Iterator[Found]:
-        if not (("en" in recogniser.languages and page.latin) or _reads_han(recogniser, page)):
+        if not _reads(recogniser, page):
             return
         for place in (*_matches(page, patterns), *words_in(page, words)):
             near = page.lowered[max(0, place.start - _CONTEXT_REACH) : place.start]
@@ -181,6 +174,7 @@ def own(recogniser: Recogniser) -> Family:
     return Family("own", (recogniser.kind,), find)
 
 
-def _reads_han(recogniser: Recogniser, page: Page) -> bool:
-    """Whether it reads this text as Chinese, or as one without letters, which has no language."""
-    return not page.latin or ("zh" in recogniser.languages and page.han)
+def _reads(recogniser: Recogniser, page: Page) -> bool:
+    """Whether it is asked about this text; a text without letters has no language, and is read."""
+    spoken = {code for code, seen in (("en", page.latin), ("zh", page.han)) if seen}
+    return not spoken or not spoken.isdisjoint(recogniser.languages)
