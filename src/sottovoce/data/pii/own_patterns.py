@@ -82,12 +82,12 @@ def _ways(tree: Any) -> int:
 
 def _ways_of(operation: str, argument: Any) -> int:
     match operation:
-        case "MAX_REPEAT" | "MIN_REPEAT":
+        case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
             least, most, inner = argument
             most = min(int(most), least + LONGEST_REPEAT)
             once = _ways(inner)
             if once == 1:
-                return int(most - least + 1)
+                return 1 if operation == "POSSESSIVE_REPEAT" else int(most - least + 1)
             total = 0
             for times in range(least, most + 1):
                 total += once**times
@@ -98,6 +98,8 @@ def _ways_of(operation: str, argument: Any) -> int:
             return sum(_ways(branch) for branch in argument[1])
         case "SUBPATTERN":
             return _ways(argument[-1])
+        case "ATOMIC_GROUP":
+            return _ways(argument)
         case "ASSERT" | "ASSERT_NOT":
             return _ways(argument[1])
         case "GROUPREF_EXISTS":
