@@ -235,6 +235,8 @@ def test_every_form_that_faker_gives_american_numbers(locale: str) -> None:
         ("(010)62345678", "(010)62345678"),
         ("４００－８１０－８８８８在线", "４００－８１０－８８８８"),
         ("Fax: 9498777106", "9498777106"),
+        ("打400-8108-888", "400-8108-888"),
+        ("é13800138000", "13800138000"),
         ("ring 467 3395 now", "467 3395"),
         ("ＴＥＬ：１３８００１３８０００", "１３８００１３８０００"),
     ],
@@ -244,7 +246,16 @@ def test_forms_of_telephone_numbers(text: str, number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["AB13800138000", "113800138000", "0.13800138000", "SKU-13800138000"]
+    "text",
+    [
+        "AB13800138000",
+        "113800138000",
+        "0.13800138000",
+        "SKU-13800138000",
+        "x+12345678901",
+        "+12 345",
+        "1-+1",
+    ],
 )
 def test_digits_inside_a_code_are_no_mobile(text: str) -> None:
     assert "PHONE" not in dict(found(text))
@@ -289,6 +300,13 @@ def test_digits_inside_a_code_are_no_mobile(text: str) -> None:
         ("卡号6222021234567890123", [("ACCOUNT_NUMBER", "6222021234567890123")]),
         ("医保卡号12345678", [("ACCOUNT_NUMBER", "12345678")]),
         ("QQ 12345", [("QQ", "12345")]),
+        ("WeChat ID zhangwei", [("WECHAT", "zhangwei")]),
+        ("加我微信 zhangwei", [("WECHAT", "zhangwei")]),
+        ("加我v happy_88", [("WECHAT", "happy_88")]),
+        ("v：happy_88", [("WECHAT", "happy_88")]),
+        ("学号12345", [("ACCOUNT_NUMBER", "12345")]),
+        ("orders 12345678", [("ORDER_NUMBER", "12345678")]),
+        ("Tel. no. 12345678", [("PHONE", "12345678")]),
         ("order #1234 is late", [("ORDER_NUMBER", "1234")]),
         ("order will be shipped as 12345678", [("ORDER_NUMBER", "12345678")]),
         ("bank card 7000000000000005", [("CREDIT_CARD", "7000000000000005")]),
@@ -336,6 +354,13 @@ def test_a_word_of_another_sentence_says_nothing(text: str) -> None:
         "全新A12345型号",
         "meet @ noon, user@localhost, e.g. this.that",
         "WeChat is popular",
+        "v: happy times",
+        "商品条码1234567890123，快递",
+        "the border 12345678 and orderly 12345678",
+        "I made the call. 12345678 came",
+        "the phone was lost in the deep river at 12345678",
+        "phone me at 9, 12345678 of them",
+        "phone:\nsee below\n12345678",
         "order 1234 and account 1234",
         "Chelsea v united_99",
         "2024年3月5日的会上他说起出生",

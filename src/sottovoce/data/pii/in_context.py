@@ -106,10 +106,13 @@ def _named(page: Page) -> Iterator[Found]:
         if label and value and match and _plausible(page, value, label, match):
             done = match.end()
             yield _find(label, match, value.score)
-        elif label is None or label.kind != NOBODY:
-            amount = token[0].isdigit() and _UNIT.match(page.lowered, token.end())
-            if not amount:
-                yield from nearby(page, start, token.end())
+        elif (label is None or label.kind != NOBODY) and not _counts(page, token):
+            yield from nearby(page, start, token.end())
+
+
+def _counts(page: Page, token: re.Match[str]) -> bool:
+    """Whether it says how many of something there are."""
+    return len(token[0]) < 8 and _UNIT.match(page.lowered, token.end()) is not None
 
 
 def _find(label: Label, match: re.Match[str], score: float) -> Found:
@@ -139,9 +142,8 @@ def _wechats(page: Page) -> Iterator[Found]:
         added = page.lowered[max(0, match.start() - 3) : match.start()].endswith(
             ("加", "加我", "加他", "加她", "加个", "我的")
         )
-        if word == "v" and not (gap and odd and (told or added)):
-            continue
-        if odd or told or (added and gap.isspace() is False):
+        # A lone v is also "versus".
+        if (odd and (told or added)) if word == "v" else (odd or told or added):
             span = Span(*match.span("data"), "WECHAT", 0.75, "context.wechat")
             yield Found(span, Rank.CONTEXT, "wechat", word)
 

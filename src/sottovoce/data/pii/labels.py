@@ -112,6 +112,7 @@ _HAN: Final = re.compile("[\u4e00-\u9fff]")
 # What ends a word's reach: another number, a sentence, a line that already says something.
 _ENDS: Final = frozenset("0123456789。！？!?；;")
 _STOP: Final = re.compile(r"\.\s|\n\s*[^\s:：#]")
+_SHORT: Final = frozenset(("tel", "ph", "mob", "acc", "acct", "ref", "dl"))
 _ABBREVIATED: Final = re.compile(r"(?<![a-z])(?:no|nr|num|tel|ph|mob|id)\.")
 _FILLER: Final = re.compile(
     r"(?:[\s:：=#\"'“”‘’()\[\]【】「」,，.\-]|numbers?|no|nr|num|id|is|号码|号|码|是|为|编)*+"
@@ -182,6 +183,8 @@ def _label(text: str, at: int, found: tuple[str, str], start: int) -> Label | No
             at, (word, kind) = earlier, longer
     gap = text[at + len(word) : start]
     reach = _HAN_GAP if _HAN.search(gap) else _GAP
-    if len(gap) > reach or _STOP.search(_ABBREVIATED.sub("", gap)):
+    # The dot of "Tel." and "no." ends no sentence.
+    rest = gap.removeprefix(".") if word in _SHORT else gap
+    if len(gap) > reach or _STOP.search(_ABBREVIATED.sub("", rest)):
         return None
     return Label(kind, word, gap)

@@ -28,6 +28,7 @@ _NAMES: Final = (
 _WORDS: Final = frozenset(_NAMES.split())
 _MOST_DIGITS: Final = 15
 _LAST: Final = re.compile(r"[^0-9]+[0-9]+\Z")
+_RUN: Final = re.compile(r"([0-9a-z]+)[-_.]?\Z")
 _EXTENSION: Final = re.compile(r" ?(?:x|ext\.?|extension|转|分机|#) ?[0-9]{1,6}(?![0-9])")
 _MOBILE: Final = re.compile(
     r"1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4}|[0-9][ -][0-9]{3}[ -]?[0-9]{4})(?![0-9])"
@@ -44,7 +45,9 @@ _ZERO: Final = (
     re.compile(r"\(0[0-9]{1,4}\) ?[0-9]{2,8}(?:[ .\-/][0-9]{2,8}){0,4}(?![0-9])"),
 )
 _CHINESE_LANDLINE: Final = re.compile(r"\(?(?:010|02[0-9]|0[3-9][0-9]{2})\)?[ -]?[1-9][0-9]{6,7}")
-_SERVICE: Final = re.compile(bounded("[48]", r"00[ -][0-9]{3,4}[ -][0-9]{3,4}"))
+_SERVICE: Final = re.compile(
+    bounded("[48]", r"00[ -](?:[0-9]{3}[ -][0-9]{4}|[0-9]{4}[ -][0-9]{3})")
+)
 _ANY: Final = re.compile(bounded("[0-9]", r"(?:[ ().\-/]{0,2}[0-9]+){1,9}"))
 _SHORT_GROUP: Final = re.compile(r"(?<![0-9])[0-9]{1,6}[ .\-/]\Z")
 _DATE: Final = re.compile(
@@ -78,13 +81,8 @@ def _found(page: Page, start: int, end: int, score: float, pattern: str, word: s
 
 def _begins(page: Page, start: int) -> bool:
     """Whether a number can begin here: no digit before, and letters only of a word for it."""
-    before = page.lowered[max(0, start - 12) : start]
-    if not before or not (before[-1].isascii() and (before[-1].isalnum() or before[-1] in "-_.")):
-        return True
-    letters = re.search(r"([a-z]*)[-_.]?\Z", before)
-    if letters and letters[1]:
-        return letters[1] in _WORDS
-    return not re.search(r"[0-9][-_.]?\Z", before)
+    run = _RUN.search(page.lowered, max(0, start - 12), start)
+    return run is None or run[1] in _WORDS
 
 
 def _goes_on(page: Page, start: int) -> bool:
@@ -139,8 +137,7 @@ def _nationals(page: Page, valid: Callable[[str], bool]) -> Iterator[Found]:
             if asked[text]:
                 yield _found(page, start, end, 0.7, "valid in a region")
     for match in _SERVICE.finditer(page.folded):
-        if _digits(match[0]) == 10:
-            yield _found(page, match.start(), match.end(), 0.72, "service line")
+        yield _found(page, match.start(), match.end(), 0.72, "service line")
 
 
 def _labelled(page: Page) -> Iterator[Found]:
