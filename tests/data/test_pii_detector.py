@@ -136,7 +136,8 @@ def test_without_phonenumbers_regions_are_an_error_and_none_is_not(monkeypatch) 
     monkeypatch.setitem(sys.modules, "phonenumbers", None)
     with pytest.raises(MissingExtraError, match=r"sottovoce\[pii\]"):
         detector()
-    assert found("13800138000", detector(regions=())) == [("PHONE", "13800138000")]
+    for number in ("13800138000", "0755-88886666"):
+        assert found(number, detector(regions=())) == [("PHONE", number)]
     assert found("a@b.example.com", detector(kinds=("EMAIL",)))
 
 
@@ -314,6 +315,13 @@ def test_explain_says_what_a_find_rests_on_and_what_it_lost_to() -> None:
     assert "DD2024" not in json.dumps(lines)
 
 
+def test_explain_says_whether_form_or_word_decided() -> None:
+    lines = explain("call 467 3395 or 13800138000", detector())
+    grounds = {line["start"]: (line["rests_on"], line["word"]) for line in lines}
+    assert grounds[5] == ("beside a word that says so", "call")
+    assert grounds[17] == ("has the form", "")
+
+
 def test_explain_names_the_winner() -> None:
     mine = Recogniser(name="mine", kind="MINE", patterns=("41111111",))
     lines = explain("card 4111111111111111.", detector(recognisers=(mine,)))
@@ -341,12 +349,14 @@ def texts() -> list[str]:
     return [*rows, "", own, "\n".join(rows[:300])]
 
 
+@pytest.mark.slow
 def test_presidio_finds_the_same(framed: RuleDetector) -> None:
     direct = detector(Names(), recognisers=(BADGE, PROJECT))
     for text in texts():
         assert framed.spans(text) == direct.spans(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.text("0123456789-. ()+@:xX年月日生订单号QQvx微信卡abc.com", max_size=50))
 def test_presidio_finds_the_same_in_any_text(framed: RuleDetector, text: str) -> None:
@@ -354,7 +364,8 @@ def test_presidio_finds_the_same_in_any_text(framed: RuleDetector, text: str) ->
     assert framed.spans(text) == direct.spans(text)
 
 
-def test_presidio_keeps_no_text_and_takes_other_recognisers() -> None:
+@pytest.mark.slow
+def test_presidio_takes_other_recognisers() -> None:
     presidio = pytest.importorskip("presidio_analyzer")
     from sottovoce.data.pii.page import read
     from sottovoce.data.pii.presidio import in_frame
