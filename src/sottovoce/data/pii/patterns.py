@@ -49,7 +49,7 @@ def _mails(page: Page) -> Iterator[Found]:
     while at >= 0:
         match = _MAIL_DOMAIN.match(page.folded, at)
         start = at
-        while start > max(least, at - 64) and page.lowered[start - 1] in _LOCAL:
+        while start > least and page.lowered[start - 1] in _LOCAL:
             start -= 1
         while start < at and not page.folded[start].isalnum():
             start += 1
@@ -63,11 +63,11 @@ def _mails(page: Page) -> Iterator[Found]:
 
 def _mail_end(match: re.Match[str]) -> int:
     """Where an address ends: behind a last part of two letters or more; 0 if there is none."""
-    start, end = match.span(1)
+    end = match.end(1)
     labels = match[1].split(".")
     while len(labels) > 1 and not (len(labels[-1]) >= 2 and labels[-1][:2].isalpha()):
         end -= len(labels.pop()) + 1
-    return end if len(labels) > 1 and end > start else 0
+    return end if len(labels) > 1 else 0
 
 
 def _links(page: Page) -> Iterator[Found]:
@@ -84,13 +84,12 @@ def _links(page: Page) -> Iterator[Found]:
     least = 0
     for match in _TOP.finditer(page.folded):
         start = match.start()
-        while start > max(least, match.start() - 250) and page.lowered[start - 1] in _HOST:
+        while start > least and page.lowered[start - 1] in _HOST:
             start -= 1
         least = match.end()
-        while start < match.start() and not page.folded[start].isalnum():
-            start += 1
-        name = page.lowered[start : match.start()]
-        if len(name) < 2 or not any(sign.isalpha() for sign in name):
+        name = page.lowered[start : match.start()].lstrip(".-")
+        start = match.start() - len(name)
+        if len(name) < 2 or not any(map(str.isalpha, name)):
             continue
         span = Span(start, match.end(), "URL", 0.6, "internet.host")
         yield Found(span, Rank.PATTERN, "host")
