@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import phonenumbers
@@ -162,15 +163,58 @@ def test_social_security_numbers_that_are_given_out(valid: str, invalid: str) ->
     assert not checks.us_ssn("123450000")
 
 
-def test_old_area_codes_and_days_that_do_not_exist() -> None:
-    """510202 (in Chongqing until 1997) is gone from today's tables, and people still have it."""
-    body = "51020219700101123"
+def with_check_sign(body: str) -> str:
+    """ISO 7064 MOD 11-2 as GB 11643 writes it out."""
     weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    for date, exists in (("19700101", True), ("19700230", False), ("19701301", False)):
-        digits = body[:6] + date + body[14:]
-        total = sum(int(sign) * weight for sign, weight in zip(digits, weights, strict=True))
-        assert checks.cn_id(digits + "10X98765432"[total % 11]) is exists
-    assert not checks.cn_id("00" + "0105194912310028")
+    total = sum(int(sign) * weight for sign, weight in zip(body, weights, strict=True))
+    return body + "10X98765432"[total % 11]
+
+
+@pytest.mark.parametrize(
+    ("body", "exists"),
+    [
+        ("51020219700101123", True),  # 510202, in Chongqing until 1997, is in no table of today
+        ("51020219700230123", False),
+        ("51020219701301123", False),
+        ("99020219700101123", False),
+        ("51020217000101123", False),
+        ("51020221990101123", False),
+    ],
+)
+def test_old_area_codes_are_known_and_days_that_never_were_are_not(body: str, exists: bool) -> None:
+    assert checks.cn_id(with_check_sign(body)) is exists
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (checks.iban, ""),
+        (checks.iban, "DE8937040044053201300"),
+        (checks.iban, "GB82 WEST 12345698765432"[:22]),
+        (checks.iban, "GB82WEST1234569876543２"),
+        (checks.iban, "ZZ82WEST12345698765432"),
+        (checks.cn_id, ""),
+        (checks.cn_id, "11010519491231002"),
+        (checks.cn_id, "1101051949123100２X"),
+        (checks.cn_id_15, "13050367040100"),
+        (checks.cn_id_15, "130503671301001"),
+        (checks.cn_id_15, "990503670401001"),
+        (checks.cn_id_15, "13050367040１001"),
+        (checks.cn_id_15, "13050367040a001"),
+        (checks.cn_credit_code, "91350100M000100Y4"),
+        (checks.cn_credit_code, "91350100I000100Y43"),
+        (checks.cn_credit_code, "41350100M000100Y43"),
+        (checks.cn_credit_code, "9135010AM000100Y43"),
+        (checks.taiwan_id, "A12345678"),
+        (checks.taiwan_id, "1123456789"),
+        (checks.taiwan_id, "A323456787"),
+        (checks.us_ssn, "12345678"),
+        (checks.ipv6, "2001:db8:::1"),
+        (checks.ipv6, "a::b"),
+    ],
+)
+def test_what_only_looks_alike_keeps_no_rule(check: Callable[[str], bool], text: str) -> None:
+    assert not check(text)
 
 
 def test_an_identity_number_outranks_a_card() -> None:
@@ -322,6 +366,7 @@ def test_numbers_that_nobody_looked_up_any_more_are_taken_for_valid(monkeypatch)
         ("护照E12345678", [("PASSPORT", "E12345678")]),
         ("港澳通行证C12345678", [("CN_PERMIT", "C12345678")]),
         ("台胞证号码12345678", [("CN_PERMIT", "12345678")]),
+        ("老证130503670401001", [("CN_ID", "130503670401001")]),
         ("身份证130503670401001", [("CN_ID", "130503670401001")]),
         ("车牌粤B·12345停这", [("CN_PLATE", "粤B·12345")]),
         ("粤BD12345绿牌", [("CN_PLATE", "粤BD12345")]),
@@ -397,6 +442,10 @@ def test_a_word_of_another_sentence_says_nothing(text: str) -> None:
         "phone me at 9, 12345678 of them",
         "phone:\nsee below\n12345678",
         "order 1234 and account 1234",
+        "130503671301001 and 990503670401001",
+        "川AABCDE和豫AB1C2D, foo://bar.baz",
+        "GB82WEST12345698765432X",
+        "IBAN-like ZZ82WEST12345698765432 and GB82WEST1234569876543",
         "a@1.2.3 and @.com, about .com and 3.me",
         "call me at 2024-03-05, or on 05.03.2024",
         "phone 123456",
@@ -443,6 +492,8 @@ def test_the_sentence_that_breaks_word_boundaries() -> None:
         ("2001:db8:: is", ("IP_ADDRESS", "2001:db8::")),
         ("at 2001:db8::1: yes", ("IP_ADDRESS", "2001:db8::1")),
         ("at 2001:db8::1.", ("IP_ADDRESS", "2001:db8::1")),
+        ("hi @b.example.com", ("URL", "b.example.com")),
+        ("a@b.example.c", ("EMAIL", "a@b.example")),
         ("on -.shop.example.com today", ("URL", "shop.example.com")),
         ("host 192.168.10.20:8080", ("IP_ADDRESS", "192.168.10.20")),
     ],

@@ -182,8 +182,7 @@ def _ibans(page: Page) -> Iterator[Found]:
         while wanted and end < match.end():
             wanted -= page.folded[end].isalnum()
             end += 1
-        inside = wanted == 0 and not _goes_on(page.folded, end)
-        if inside and checks.iban(solid(page, match.start(), end)):
+        if not _goes_on(page.folded, end) and checks.iban(solid(page, match.start(), end)):
             span = Span(match.start(), end, "IBAN", 0.99, "numbers.iban")
             yield Found(span, Rank.CHECKSUM, "iban", check="modulo 97")
 

@@ -49,6 +49,14 @@ _SHAPES: Final = (
     ),
     Shape(
         "CN_ID",
+        "id of 15",
+        re.compile(bounded("[1-9]", "[0-9]{14}")),
+        0.65,
+        holds=lambda page, start, end: checks.cn_id_15(page.folded[start:end]),
+        check="province and birthday",
+    ),
+    Shape(
+        "CN_ID",
         "id of Taiwan",
         re.compile(bounded("[A-Za-z]", "[1289][0-9]{8}")),
         0.8,
