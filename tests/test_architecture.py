@@ -42,6 +42,11 @@ FENCES: dict[str, tuple[str, ...]] = {
     "fastapi": ("run/flower",),
     "uvicorn": ("run/flower",),
     "tenseal": ("codec/he.py",),
+    "presidio_analyzer": ("data/pii/presidio.py",),
+    "presidio_anonymizer": (),
+    "spacy": (),
+    "phonenumbers": ("data/pii/phones.py",),
+    "faker": (),
     "typer": ("cli.py",),
     "click": ("cli.py",),
 }
