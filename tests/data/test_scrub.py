@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,12 @@ from regex_detector import Fixed, RegexDetector
 from sottovoce.data.clean import Scrubber, clean, with_owners_hidden
 from sottovoce.data.conversation import Conversation, Message, ToolCall
 from sottovoce.data.documents import Document
+from sottovoce.data.load import load, load_text
 from sottovoce.data.pii.replace import Mask, Pseudonym
 from sottovoce.data.pii.span import Span
 from sottovoce.data.scrub import scrub, scrub_conversation, scrub_document
-from sottovoce.errors import DataError
+from sottovoce.data.settings import DataSettings
+from sottovoce.errors import ConfigError, DataError
 
 KEY = bytes(range(32))
 DETECTOR = RegexDetector()
@@ -281,3 +284,50 @@ def test_owners_get_names_that_say_nothing_and_stay_apart():
         assert "ada" not in str(names)
         assert with_owners_hidden(hidden, make()) == hidden
     assert with_owners_hidden(talks, Pseudonym(bytes(32)))[0].owner != names[0]
+
+
+# --- while loading -------------------------------------------------------------------------------
+
+MASKING = Scrubber("mask", DETECTOR, Mask())
+
+
+def lines(folder: Path, *questions: str) -> Path:
+    rows = [{"question": question, "answer": "Yes."} for question in questions]
+    (folder / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return folder
+
+
+def test_loaded_conversations_are_scrubbed_and_counted(tmp_path):
+    asked = DataSettings(path="a.jsonl", clients="iid", scrub="mask", deduplicate=True)
+    loaded = load(asked, lines(tmp_path, "I'm Ada", "hello", "I'm  ADA"), MASKING)
+    assert [one.messages[0].content for one in loaded.conversations] == ["I'm [PERSON]", "hello"]
+    assert loaded.summary.table()[-2:] == (
+        ("all", "unique", "2", "1 duplicates", ""),
+        ("all", "mask", "2", "", "personal data in 1: 1 PERSON"),
+    )
+
+
+def test_loaded_text_is_scrubbed_and_counted(tmp_path):
+    (tmp_path / "a.txt").write_text("I'm Ada.\n\nSo be it.\n")
+    asked = DataSettings(path="a.txt", format="text", clients="file", scrub="mask")
+    loaded = load_text(asked, tmp_path, MASKING)
+    assert "".join(one.text for one in loaded.documents) == "I'm [PERSON].\n\nSo be it.\n"
+    assert loaded.summary.table()[-1][4] == "personal data in 1: 1 PERSON"
+
+
+def test_nothing_is_loaded_unscrubbed_where_scrubbing_is_asked_for(tmp_path):
+    asked = DataSettings(path="a.jsonl", clients="iid", scrub="mask")
+    with pytest.raises(ConfigError, match="nothing to scrub with"):
+        load(asked, lines(tmp_path, "I'm Ada"))
+
+
+def test_off_is_off_even_with_a_scrubber_at_hand(tmp_path):
+    asked = DataSettings(path="a.jsonl", clients="iid", scrub="off")
+    loaded = load(asked, lines(tmp_path, "I'm Ada"), MASKING)
+    assert loaded.conversations[0].messages[0].content == "I'm Ada"
+
+
+def test_a_load_that_drops_everything_says_so(tmp_path):
+    asked = DataSettings(path="a.jsonl", clients="iid", scrub="drop")
+    with pytest.raises(DataError, match="all 1 conversations or documents hold personal data"):
+        load(asked, lines(tmp_path, "I'm Ada"), Scrubber("drop", DETECTOR, Mask()))
