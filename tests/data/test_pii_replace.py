@@ -76,6 +76,8 @@ def test_tags_of_a_users_own_kinds_are_known_when_they_are_named():
         ("PHONE", ("13812345678", "138 1234 5678", "+86 138-1234-5678", "0086 13812345678")),
         ("CREDIT_CARD", ("4111111111111111", "４１１１111111111111")),
         ("CN_ID", ("11010519491231002X", "11010519491231002x")),
+        ("PLACE", ("Paris", "PARIS", " paris ")),
+        ("ORGANIZATION", ("Acme Hospital", "ACME hospital")),
         ("PERSON", ("王丽华", "王 丽华", "王丽华女士"[:3])),
     ],
 )
