@@ -38,12 +38,14 @@ def test_off_and_absent_survive_being_written(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     file = tmp_path / "deep" / "c.toml"
-    file.write_text('[data]\npath = ["../a/*.jsonl", "/b.csv"]\n[privacy]\nunit = "none"\n')
+    file.write_text(
+        '[data]\npath = ["../a/*.jsonl", "/b.csv"]\nscrub = "off"\n[privacy]\nunit = "none"\n'
+    )
     assert load_config(file).data.path == (str(tmp_path / "deep/../a/*.jsonl"), "/b.csv")
 
 
 def test_strategy_by_name_or_table() -> None:
-    tree = {"data": {"path": "x"}, "privacy": {"unit": "none"}}
+    tree = {"data": {"path": "x", "scrub": "off"}, "privacy": {"unit": "none"}}
     by_name = make_config({**tree, "federation": {"strategy": "fedavg"}}, place="here")
     table = {"name": "fedavg", "server": {"name": "sgd", "lr": 1.0}}
     assert by_name == make_config({**tree, "federation": {"strategy": table}}, place="here")
@@ -66,6 +68,11 @@ def test_a_set_value_is_toml_or_a_bare_string() -> None:
         ('[data]\npath = "x"\nclients = "iid"\n[privacy]\nunit = "none"\n', "federation.clients"),
         ('[privacy]\nunit = "none"\n', "data is missing"),
         ('[data]\npath = "x"\n[privacy]\nunit = "none"\n[surprise]\n', "no key surprise"),
+        ('[data]\npath = "x"\n[privacy]\nunit = "none"\n', 'data.scrub is missing.*"drop"'),
+        (
+            '[data]\npath = "x"\nscrub = "mask"\nscrub_key = "k"\n[privacy]\nunit = "none"\n',
+            "scrub_key is for",
+        ),
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -119,7 +119,11 @@ def test_every_key_that_is_set_exists(name: str) -> None:
     for assignment in assignments:
         key, _, value = assignment.partition("=")
         section, _, inner = key.partition(".")
-        tree = {"data": {"path": "x"}, "privacy": {"unit": "none"}, section: {inner: float(value)}}
+        tree = {
+            "data": {"path": "x", "scrub": "off"},
+            "privacy": {"unit": "none"},
+            section: {inner: float(value)},
+        }
         make_config(tree, place=name)
 
 

@@ -99,11 +99,7 @@ def demo(
         return
     print_table("8 shops, one model: held-out loss in nats per token", told.losses)
     typer.echo("")
-    for answer in told.answers:
-        typer.echo(f"{answer.shop}\n  customer   {answer.question}\n  base       {answer.base}")
-        typer.echo(f"  federated  {answer.federated}\n  the facts  {answer.reference}\n")
-    for line in told.closing:
-        typer.echo(line)
+    typer.echo("\n".join([*(answer.in_words() for answer in told.answers), *told.closing]))
 
 
 @app.command()
@@ -145,7 +141,7 @@ def run(
     from sottovoce.run.protect import claim
     from sottovoce.run.secure import claim as claim_of_sums
     from sottovoce.run.sums import told as told_of_sums
-    from sottovoce.run.telling import in_words, run_facts
+    from sottovoce.run.telling import in_words, run_facts, warnings
 
     prepared = prepare(load_config(config, overrides or []))
     print_table("data", prepared.table, to_stderr=True)
@@ -157,15 +153,8 @@ def run(
         start = run_all if compare else federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
     facts = run_facts(prepared, done)
-    if done.outcome.zeroed:
-        told = f"{done.outcome.zeroed} contributions were not finite and counted as zero"
-        typer.echo(f"{told}; that is private to who holds the text", err=True)
-    if done.outcome.clipped:
-        told = f"{done.outcome.clipped} updates were longer than their clip norm and were shortened"
-        hint = "raise it unless that is meant"
-        if settings.privacy.unit != "none":
-            hint = "that is private to who holds the text"
-        typer.echo(f"{told}; {hint}", err=True)
+    for line in warnings(settings, done.outcome):
+        typer.echo(line, err=True)
     if json:
         typer.echo(to_json(facts))
         return
@@ -254,6 +243,35 @@ def export(
 
 
 @app.command()
+def scrub(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="IN", help="A file, or a folder of files.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="A new file, or a new folder.")
+    ] = None,
+    replace: Annotated[str | None, typer.Option(help="mask, pseudonym or drop.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="This site's key; made where missing.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Whose section data is used.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="For a report.")] = None,
+    explain: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Say what is found in it, and why.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what stands at OUT.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove personal data from files of conversations or plain text."""
+    from sottovoce.console import to_json
+    from sottovoce.run.scrubbing import Asked, explain_or_scrub
+
+    asked = Asked(source, target, replace, key, config, report, overwrite, explain)
+    facts, words = explain_or_scrub(asked)
+    typer.echo(to_json(facts) if json else "\n".join(words))
+
+
+@app.command()
 def epsilon(
     unit: Annotated[str, typer.Option(help="What is hidden: example, owner or client.")],
     delta: Annotated[float, typer.Option(help="Below one over the number of units.")],
@@ -297,29 +315,12 @@ def epsilon(
     json: Json = False,
 ) -> None:
     """Account for a plan, or find the noise for a target, without a run."""
+    # Every option but --json is part of the question, under the same name.
+    asked = {name: value for name, value in locals().items() if name != "json"}
     from sottovoce.console import to_json
     from sottovoce.privacy.question import Question, answer
 
-    asked = Question(
-        unit=unit,
-        delta=delta,
-        noise_multiplier=noise_multiplier,
-        target_epsilon=target_epsilon,
-        examples=examples,
-        batch_size=batch_size,
-        epochs=epochs,
-        owners=owners,
-        owners_per_step=owners_per_step,
-        steps=steps,
-        clients=clients,
-        clients_per_round=clients_per_round,
-        rounds=rounds,
-        max_participations=max_participations,
-        examples_per_person=examples_per_person,
-        max_sites_per_owner=max_sites_per_owner,
-        trust=trust,
-    )
-    facts = answer(asked)
+    facts = answer(Question(**asked))
     if json:
         typer.echo(to_json(facts))
         return

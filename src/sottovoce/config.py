@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from sottovoce.codec.settings import SecureSettings
-from sottovoce.data.settings import DataSettings
+from sottovoce.data.settings import DataSettings, require_scrub
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import ModelSettings
 from sottovoce.privacy.settings import PrivacySettings
@@ -158,6 +158,8 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 f"federation.clients is {self.federation.clients}, but data.clients is "
                 f'"{self.data.clients}", which names the clients; remove one of them'
             )
+        if self.data.path != MARKETPLACE and self.network is None:
+            require_scrub(self.data)
         return self
 
 
@@ -307,6 +309,9 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
         if isinstance(several, list) and all(isinstance(one, str) for one in several):
             resolved = [str((folder / Path(one).expanduser()).absolute()) for one in several]
             data["path"] = resolved[0] if isinstance(paths, str) else resolved
+    if isinstance(data, dict) and data.get("scrub") == "pseudonym":
+        own = Path(str(data.get("scrub_key", "scrub.key"))).expanduser()
+        data["scrub_key"] = str((folder / own).absolute())
     privacy = tree.get("privacy")
     if isinstance(privacy, dict) and isinstance(policy := privacy.get("policy"), str):
         privacy["policy"] = str((folder / Path(policy).expanduser()).absolute())

@@ -43,7 +43,7 @@ def tree_of(folder: Path, data: Path, changes: Mapping[str, Mapping[str, Any]]) 
     """A small configuration in which every client trains by itself."""
     tree: dict[str, Any] = {
         "run": {"dir": str(folder), "threads": 1},
-        "data": {"path": str(data), "validation_fraction": 0.3},
+        "data": {"path": str(data), "scrub": "off", "validation_fraction": 0.3},
         "train": {
             "steps_per_round": 2,
             "batch_size": 2,
@@ -130,7 +130,7 @@ class World:
             "folder": str(self.root / f"{name}-runs"),
             "policy": str(self.policy(name)),
             "server": {"address": "127.0.0.1:1", "identity": self.server.public.hex()},
-            "data": {"path": str(self.root / f"{name}.jsonl")},
+            "data": {"path": str(self.root / f"{name}.jsonl"), "scrub": "off"},
             "roster": self.lines,
         }
         return SiteSettings.model_validate(tree | changes)

@@ -48,7 +48,7 @@ def alone(world: Picky, run: str) -> str:
     rows = (world.root / f"{name}.jsonl" for name in world.names[1:])
     data = world.root / f"{run}.jsonl"
     data.write_text("".join(path.read_text() for path in rows))
-    config = world.local(run, secure=SECAGG, data={"path": str(data)})
+    config = world.local(run, secure=SECAGG, data={"path": str(data), "scrub": "off"})
     return federate(prepare(config)).adapter_sha256
 
 

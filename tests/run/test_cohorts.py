@@ -460,7 +460,7 @@ def federation(model, make_client):
     def build(strategy, train=(), **changes):
         recipe = {"optimizer": "sgd", "learning_rate": 0.3, "batch_size": 2, "steps_per_round": 5}
         tree = {
-            "data": {"path": "x"},
+            "data": {"path": "x", "scrub": "off"},
             "privacy": {"unit": "none"},
             "train": {**recipe, **dict(train)},
             "federation": {"strategy": strategy, "rounds": 5, **changes},

@@ -299,7 +299,7 @@ LENGTHS = {"rome": (9, 12, 8, 15), "oslo": (20, 8, 11, 10), "lyon": (13, 9, 14, 
 
 def configured(**sections: Any):
     tree: dict[str, Any] = {
-        "data": {"path": "x"},
+        "data": {"path": "x", "scrub": "off"},
         "train": {
             "optimizer": "sgd",
             "learning_rate": 0.5,

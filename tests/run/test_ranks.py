@@ -410,7 +410,7 @@ def test_who_diverges_in_its_last_step_is_left_out_too(wide, random_row, two):
 def test_devices_train_what_they_hold_and_the_rest_stays(wide, random_row, two):
     """A whole round: who has which rank, what it starts from, what it sends, what the server does."""
     tree = {
-        "data": {"path": "x"},
+        "data": {"path": "x", "scrub": "off"},
         "privacy": {"unit": "none"},
         "model": {"lora": {"rank": 4}},
         "train": {"optimizer": "sgd", "learning_rate": 0.2, "steps_per_round": 3, "batch_size": 2},

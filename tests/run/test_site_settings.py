@@ -27,7 +27,7 @@ def site_tree(**changes: Any) -> dict[str, Any]:
         "name": "berlin",
         "policy": "policy.toml",
         "server": {"address": "127.0.0.1:9092", "identity": KEY},
-        "data": {"path": "talks.jsonl"},
+        "data": {"path": "talks.jsonl", "scrub": "off"},
     }
     return {key: value for key, value in (tree | changes).items() if value is not None}
 
@@ -95,7 +95,9 @@ def test_nothing_that_arrives_says_where_things_lie_or_what_is_allowed(
 ) -> None:
     tree = sent(**changes)
     try:
-        config = owned(tree, model={"path": "/site/model"}, data={"path": "/site/talks.jsonl"})
+        config = owned(
+            tree, model={"path": "/site/model"}, data={"path": "/site/talks.jsonl", "scrub": "off"}
+        )
     except ConfigError:
         # It contradicts what the site says, which is as good.
         return
@@ -117,7 +119,7 @@ def test_what_the_site_says_of_its_data_stands_over_what_arrives(key: str) -> No
     ours = {"system": "Hush.", "owner_column": "id", "format": "sharegpt", "strict": False}
     theirs |= {"validation_fraction": 0.5, "min_examples": 9}
     ours |= {"validation_fraction": 0.2, "min_examples": 3}
-    data = {"path": "/site/talks.jsonl", key: ours[key]}
+    data = {"path": "/site/talks.jsonl", "scrub": "off", key: ours[key]}
     config = owned(sent(data={key: theirs[key]}), data=data)
     assert getattr(config.data, key) == ours[key]
 
@@ -126,8 +128,17 @@ def test_whose_a_conversation_is_only_the_site_says() -> None:
     """With a column of another for every conversation, nobody's would be protected together."""
     tree = sent(data={"owner_column": "message_id"})
     assert owned(tree).data.owner_column is None
-    own = {"path": "/site/talks.jsonl", "owner_column": "person"}
+    own = {"path": "/site/talks.jsonl", "scrub": "off", "owner_column": "person"}
     assert owned(tree, data=own).data.owner_column == "person"
+
+
+def test_what_becomes_of_personal_data_only_the_site_says() -> None:
+    theirs = {"scrub": "off", "scrub_key": "/server/key", "deduplicate": True, "pii": {}}
+    own = {"path": "/site/talks.jsonl", "scrub": "mask"}
+    data = owned(sent(data=theirs), data=own).data
+    assert (data.scrub, data.scrub_key, data.deduplicate) == ("mask", None, False)
+    with pytest.raises(ConfigError, match=r"data\.scrub"):
+        owned(sent(data=theirs), data={"path": "/site/talks.jsonl"})
 
 
 @pytest.mark.parametrize(
@@ -258,11 +269,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ):
         assert place == str(tmp_path / name)
     assert list(found.data["path"]) == [str(tmp_path / "talks.jsonl")]
+    tree["data"] |= {"scrub": "pseudonym"}
+    assert load_site(write(tmp_path, tree)).data["scrub_key"] == str(tmp_path / "scrub.key")
 
 
 def test_absolute_paths_and_homes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/ada")
-    tree = site_tree(data={"path": ["/data/a.jsonl", "~/b.jsonl"]}, model={"path": "tiny"})
+    tree = site_tree(
+        data={"path": ["/data/a.jsonl", "~/b.jsonl"], "scrub": "off"}, model={"path": "tiny"}
+    )
     found = load_site(write(tmp_path, tree))
     assert list(found.data["path"]) == ["/data/a.jsonl", "/ada/b.jsonl"]
     assert found.model.path == "tiny"
@@ -287,7 +302,8 @@ def test_what_is_missing_is_named(tmp_path: Path, key: str) -> None:
         ({"data": {"path": []}}, r"data\.path"),
         ({"data": {"path": [5]}}, r"data\.path"),
         ({"data": {"path": {"a": "b"}}}, r"data\.path"),
-        ({"data": {"path": "~nobody-of-this-name/x"}}, "nobody-of-this-name"),
+        ({"data": {"path": "~nobody-of-this-name/x", "scrub": "off"}}, "nobody-of-this-name"),
+        ({"data": {"path": "talks.jsonl"}}, r"data\.scrub is missing"),
         ({"data": "talks.jsonl"}, "data"),
         ({"name": ""}, "name"),
         ({"name": "a\nb"}, "name"),

@@ -314,7 +314,7 @@ def by_one_process(one: Consortium, names: list[str], folder: Path) -> str:
     tree = tomllib.loads((one.folder / "consortium.toml").read_text())
     del tree["network"]
     tree["run"]["dir"] = str(folder / "run")
-    tree["data"]["path"] = str(folder / "all.jsonl")
+    tree["data"] |= {"path": str(folder / "all.jsonl"), "scrub": "off"}
     return federate(prepare(make_config(tree, place="test"))).adapter_sha256
 
 

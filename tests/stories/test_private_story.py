@@ -31,6 +31,7 @@ rank = 1
 targets = ["q_proj"]
 [data]
 path = "talks.jsonl"
+scrub = "off"
 owner_column = "who"
 client_column = "shop"
 instruction_column = "question"

@@ -82,7 +82,7 @@ def world(model, three, random_row):
 
     def build(strategy, rounds=3, train=(), **federation):
         tree = {
-            "data": {"path": "x"},
+            "data": {"path": "x", "scrub": "off"},
             "privacy": {"unit": "none"},
             "train": RECIPE | dict(train),
             "federation": {"strategy": strategy, "rounds": rounds, **federation},
@@ -117,7 +117,11 @@ def alone(model, three, prepared, rounds, kept):
                 [Client(client.name, client.examples, states[client.name])],
                 {client.name: flatten(start, model.layout)},
                 make_config(
-                    {"data": {"path": "x"}, "privacy": {"unit": "none"}, "train": RECIPE},
+                    {
+                        "data": {"path": "x", "scrub": "off"},
+                        "privacy": {"unit": "none"},
+                        "train": RECIPE,
+                    },
                     place="judge",
                 ).train,
                 Round(index, rounds, 0),
@@ -264,7 +268,7 @@ def test_both_need_only_sums():
 
 
 def test_fedper_without_a_pattern_is_refused():
-    tree = {"data": {"path": "x"}, "privacy": {"unit": "none"}}
+    tree = {"data": {"path": "x", "scrub": "off"}, "privacy": {"unit": "none"}}
     for strategy in ("fedper", {"name": "fedper", "private": []}):
         with pytest.raises(ConfigError, match=r"federation\.strategy\.private"):
             make_config({**tree, "federation": {"strategy": strategy}}, place="here")

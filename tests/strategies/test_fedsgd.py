@@ -31,7 +31,7 @@ def three(make_client):
 def configured(**federation):
     """The recipe as a configuration gives it, with all that is not fixed as awkward as can be."""
     tree = {
-        "data": {"path": "x"},
+        "data": {"path": "x", "scrub": "off"},
         "privacy": {"unit": "none"},
         "federation": {"strategy": "fedsgd", **federation},
         "train": {

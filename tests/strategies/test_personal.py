@@ -97,7 +97,7 @@ def model(attach):
 def world(model, two, random_row):
     def build(personal, strategy="fedavg", train=(), **federation):
         tree = {
-            "data": {"path": "x"},
+            "data": {"path": "x", "scrub": "off"},
             "privacy": {"unit": "none"},
             "train": RECIPE | dict(train),
             "federation": {"rounds": 3, "strategy": strategy, **federation},

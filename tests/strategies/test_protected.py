@@ -27,7 +27,7 @@ def changed(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def tree(privacy: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    return {"data": {"path": "x"}, "privacy": privacy, **sections}
+    return {"data": {"path": "x", "scrub": "off"}, "privacy": privacy, **sections}
 
 
 def federated(privacy: dict[str, Any], *, sgd: bool = False, **federation: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def made(settings: dict[str, Any]) -> Config:
     return make_config(copy.deepcopy(settings), place="here.toml")
 
 
-TEXT = {"task": "pretrain", "data": {"path": "x", "format": "text"}}
+TEXT = {"task": "pretrain", "data": {"path": "x", "format": "text", "scrub": "off"}}
 
 # A refused tree, words of its message, the nearest tree that passes.
 REFUSALS = {
@@ -235,7 +235,7 @@ def test_epsilon_must_be_positive() -> None:
 
 def test_a_unit_has_no_default() -> None:
     with pytest.raises(ConfigError, match=r"privacy\.unit is missing; it has no default"):
-        make_config({"data": {"path": "x"}}, place="here.toml")
+        make_config({"data": {"path": "x", "scrub": "off"}}, place="here.toml")
     with pytest.raises(ConfigError, match="privacy"):
         make_config(tree({}), place="here.toml")
 

@@ -30,7 +30,8 @@ def device(name="fedavg", *sections, **settings):
 def configured(tree):
     tree = copy.deepcopy(tree)
     return make_config(
-        {"data": {"path": "x"}, "privacy": {"unit": "none"}, **tree}, place="here.toml"
+        {"data": {"path": "x", "scrub": "off"}, "privacy": {"unit": "none"}, **tree},
+        place="here.toml",
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from sottovoce.data.clean import Removed, Scrubber, clean
 from sottovoce.data.conversation import Conversation
 from sottovoce.data.documents import Document, split_documents, split_speeches
 from sottovoce.data.find import client_names, find_files, shown_path
@@ -49,20 +50,30 @@ class FileSummary:
 
 @dataclass(frozen=True, slots=True)
 class LoadSummary:
-    """What each file gave, in the order of reading."""
+    """What each file gave, in the order of reading, and what was taken out of it all.
+
+    Args:
+        files: one for each file.
+        removed: duplicates and personal data; None where nobody looked.
+        way: what became of personal data.
+    """
 
     files: tuple[FileSummary, ...]
+    removed: Removed | None = None
+    way: str = "off"
 
     def table(self) -> tuple[tuple[str, ...], ...]:
-        """Return the summary as rows of text: a header, a row per file, and the sum."""
+        """Return the summary as rows of text: a header, a row per file, the sum, what was removed."""
         reasons = Counter[str]()
-        rows = [("file", "kind", "loaded", "skipped", "columns")]
+        rows: list[tuple[str, ...]] = [("file", "kind", "loaded", "skipped", "columns")]
         for file in self.files:
             reasons.update(dict(file.skipped))
             skipped = _written(file.skipped)
             rows.append((file.path, file.form, str(file.loaded), skipped, file.columns))
         loaded = sum(file.loaded for file in self.files)
         rows.append(("all", "", str(loaded), _written(sorted(reasons.items())), ""))
+        if self.removed is not None:
+            rows += self.removed.rows(self.way)
         return tuple(rows)
 
 
@@ -82,24 +93,26 @@ class LoadedText:
     summary: LoadSummary
 
 
-def load(settings: DataSettings, base_folder: Path) -> Loaded:
+def load(settings: DataSettings, base_folder: Path, scrubber: Scrubber | None = None) -> Loaded:
     """Read every conversation that the settings name.
 
     Args:
         settings: where the data lie and how they are written.
         base_folder: what relative paths are relative to.
+        scrubber: what takes personal data out, where the settings say that they go.
 
     Guarantees:
         - each record of each file is loaded once, or counted as skipped with the reason, or stops
           the reading with its file and line;
         - a file that several paths reach is read once; the order is that of the paths, and by name
           within a folder or glob;
-        - the same files and settings give the same conversations.
+        - the same files and settings give the same conversations;
+        - duplicates and personal data are gone where the settings say so.
 
     Raises:
         DataError: a path, file or record that cannot be used, with file and line (for Parquet and
             a hub the row).
-        ConfigError: the settings speak of plain text.
+        ConfigError: the settings speak of plain text, or of scrubbing without a scrubber.
         MissingExtraError: Parquet without pyarrow, or a hub name without datasets.
     """
     layout = settings.layout
@@ -120,25 +133,29 @@ def load(settings: DataSettings, base_folder: Path) -> Loaded:
         rows.append(row)
     kept, rows = _draw(groups, rows, settings.max_conversations)
     rows += [FileSummary(shown_path(path, base_folder), "ignored") for path in ignored]
-    return Loaded(_some(kept, rows), LoadSummary(tuple(rows)))
+    return Loaded(*_cleaned(_some(kept, rows), rows, settings, scrubber))
 
 
-def load_text(settings: DataSettings, base_folder: Path) -> LoadedText:
+def load_text(
+    settings: DataSettings, base_folder: Path, scrubber: Scrubber | None = None
+) -> LoadedText:
     """Read plain text for pre-training, as pieces of files or as the speeches of plays.
 
     Args:
         settings: ``format`` is "text"; ``clients = "speaker"`` reads play scripts.
         base_folder: what relative paths are relative to.
+        scrubber: what takes personal data out, where the settings say that they go.
 
     Guarantees:
-        - the pieces of a file, joined together, are the file, with line ends written as newlines;
+        - the pieces of a file, joined together, are the file, with line ends written as newlines,
+          unless duplicates or personal data are to go;
         - a speech keeps its "NAME:" line and belongs to the speaker, across all files;
         - speeches without words, and those of speakers with fewer than ``min_characters``
           characters in all, are left out and counted.
 
     Raises:
         DataError: a path or file that cannot be used, or a block of a play that is no speech.
-        ConfigError: the settings do not speak of plain text.
+        ConfigError: the settings do not speak of plain text, or of scrubbing without a scrubber.
     """
     if settings.format != "text":
         raise ConfigError(f'data.format is "{settings.format}"', allowed='"text" for plain text')
@@ -161,7 +178,7 @@ def load_text(settings: DataSettings, base_folder: Path) -> LoadedText:
         groups, rows = _drop_small_speakers(groups, rows, settings.min_characters)
     kept, rows = _draw(groups, rows, settings.max_conversations)
     rows += [FileSummary(shown_path(path, base_folder), "ignored") for path in ignored]
-    return LoadedText(_some(kept, rows), LoadSummary(tuple(rows)))
+    return LoadedText(*_cleaned(_some(kept, rows), rows, settings, scrubber))
 
 
 def _gather(
@@ -245,6 +262,33 @@ def _draw(
         kept += part
         rows[index] = _less(rows[index], "not drawn", len(group) - len(part))
     return tuple(kept), rows
+
+
+def _cleaned(
+    items: tuple[Item, ...],
+    rows: Sequence[FileSummary],
+    settings: DataSettings,
+    scrubber: Scrubber | None,
+) -> tuple[tuple[Item, ...], LoadSummary]:
+    """Take duplicates and personal data out, and say how much that was."""
+    if not settings.scrubs and not settings.deduplicate:
+        return items, LoadSummary(tuple(rows))
+    if settings.scrubs and scrubber is None:
+        raise ConfigError(
+            f'data.scrub is "{settings.scrub}", and there is nothing to scrub with',
+            remedy="Hand in a scrubber",
+        )
+    way = settings.scrub or "off"
+    kept, removed = clean(
+        items, scrubber if settings.scrubs else None, deduplicate=settings.deduplicate
+    )
+    if not kept:
+        raise DataError(
+            f"all {len(items)} conversations or documents hold personal data",
+            allowed="at least one without",
+            remedy='Write scrub = "mask" in [data]',
+        )
+    return kept, LoadSummary(tuple(rows), removed, way)
 
 
 def _less(row: FileSummary, reason: str, number: int) -> FileSummary:

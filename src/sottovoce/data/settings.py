@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sottovoce.data.parse import (
     Layout,
 )
+from sottovoce.data.pii.default import PiiSettings
 from sottovoce.errors import ConfigError
 
 _COLUMN_FIELDS = (
     *("messages", "instruction", "context", "response"),
     *("system", "owner", "client", "label"),
 )
+
+KEYS_OF_SITE: Final = ("scrub", "scrub_key", "pii", "deduplicate")
+"""Keys by which a site alone says what is done to its text; no server's word counts for them."""
 
 
 class DataSettings(BaseModel):
@@ -46,6 +50,13 @@ class DataSettings(BaseModel):
             time, for a quick run.
         min_characters: speakers who say less than this in all are left out.
         document_characters: plain files are cut at the first blank line after so many characters.
+        deduplicate: leave out conversations and documents that repeat an earlier one, word for word
+            or nearly.
+        scrub: what becomes of personal data: ``off`` keeps them, ``mask`` puts a tag such as
+            [PERSON] there, ``pseudonym`` a surrogate, ``drop`` leaves out what holds any. A
+            configuration with files has to say so.
+        scrub_key: the file of the site's key, for surrogates; it is made where it is missing.
+        pii: what counts as personal data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +83,10 @@ class DataSettings(BaseModel):
     max_conversations: int | None = Field(default=None, ge=1)
     min_characters: int = Field(default=1000, ge=0)
     document_characters: int = Field(default=2000, ge=0)
+    deduplicate: bool = False
+    scrub: Literal["off", "mask", "pseudonym", "drop"] | None = None
+    scrub_key: str | None = None
+    pii: PiiSettings = PiiSettings()
 
     @model_validator(mode="after")
     def _agree(self) -> DataSettings:
@@ -98,6 +113,10 @@ class DataSettings(BaseModel):
             (text and self.hub is not None, "plain text is read from path only"),
             (self.clients == "file" and self.hub is not None, "a hub data set has no files"),
             (text and self.clients == "dirichlet", "plain text has no label for dirichlet"),
+            (
+                self.scrub_key is not None and self.scrub != "pseudonym",
+                'scrub_key is for scrub = "pseudonym" alone',
+            ),
             (not text and self.clients == "speaker", 'clients = "speaker" needs format = "text"'),
         )
         for broken, message in rules:
@@ -111,6 +130,11 @@ class DataSettings(BaseModel):
         return (self.path,) if isinstance(self.path, str) else self.path or ()
 
     @property
+    def scrubs(self) -> bool:
+        """Whether personal data are taken out."""
+        return self.scrub not in (None, "off")
+
+    @property
     def layout(self) -> Layout:
         """Where records keep what, and which fields the kind of clients makes necessary."""
         if self.format == "text":
@@ -119,3 +143,16 @@ class DataSettings(BaseModel):
         columns = tuple((field, column) for field, column in named if column is not None)
         required = {"column": ("client",), "dirichlet": ("label",)}.get(self.clients, ())
         return Layout(self.format, columns, required)
+
+
+def require_scrub(data: DataSettings) -> None:
+    """Refuse settings that leave open what becomes of personal data.
+
+    Raises:
+        ValueError: the four things that can be written.
+    """
+    if data.scrub is None:
+        raise ValueError(
+            "data.scrub is missing: say what becomes of personal data in the text; write "
+            'scrub = "mask", "pseudonym", "drop" or, to train on them as they are, "off" in [data]'
+        )

@@ -44,6 +44,13 @@ class AnswerPair:
     federated: str
     reference: str
 
+    def in_words(self) -> str:
+        """The question and what each of them answers, a line each."""
+        return (
+            f"{self.shop}\n  customer   {self.question}\n  base       {self.base}\n"
+            f"  federated  {self.federated}\n  the facts  {self.reference}\n"
+        )
+
 
 @dataclass(frozen=True)
 class Told:

@@ -32,6 +32,7 @@ from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run import folder as folders
+from sottovoce.run.cleaning import scrubbed_with, scrubber_of
 from sottovoce.run.contribute import on_base
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.ledger import Record, read
@@ -260,13 +261,20 @@ def system_message(run: Finished, client: str | None = None) -> str | None:
     """
     if run.config.task != "chat":
         return None
-    parties = load_parties(run.config, run.tokenizer)[0]
+    data = run.config.data
+    scrubber = scrubber_of(data) if data.scrubs else None
+    # Only the message that is shown is scrubbed here: the rest is read and not looked at.
+    plain = run.config.model_copy(update={"data": data.model_copy(update={"scrub": "off"})})
+    parties = load_parties(plain, run.tokenizer)[0]
     if client is not None and client not in (names := [party.name for party in parties]):
         raise ConfigError(f"there is no client {client!r}", allowed=", ".join(names))
     for party in parties:
         for conversation in party.held_out if client in (None, party.name) else ():
-            if conversation.messages[0].role == "system":
-                return conversation.messages[0].content
+            first = conversation.messages[0]
+            if first.role == "system":
+                shown = scrubbed_with(scrubber, first.content)
+                if shown is not None:
+                    return shown
     return None
 
 

@@ -25,6 +25,7 @@ identity = "{zeros}"
 
 [data]
 path = "conversations"         # this site's text; it never leaves this machine
+scrub = "mask"                 # personal data out; or "pseudonym", "drop", or "off": all stays
 
 [model]
 # path = "models/base"         # where the base model lies; without it, the run's own name for it

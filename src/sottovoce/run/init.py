@@ -19,6 +19,7 @@ path = "conversations.jsonl"      # files, folders and globs; JSON Lines, CSV or
 # Columns that are found by their common names can also be named:
 # owner_column = "customer"       # whose conversation it is: held out whole, and later protected
 # client_column = "shop"          # which party holds it
+scrub = "mask"                    # personal data out; or "pseudonym", "drop", or "off": all stays
 clients = "column"                # or "iid" or "dirichlet", with federation.clients = 8
 validation_fraction = 0.25
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sottovoce.config import MARKETPLACE, Config, write_config
+from sottovoce.data.clean import clean
 from sottovoce.data.conversation import Conversation
 from sottovoce.data.dialogues import DemoQuestion, conversations, demo_questions
 from sottovoce.data.documents import Document
@@ -28,6 +29,7 @@ from sottovoce.model.full import FullModel
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
 from sottovoce.run.circle import Circle, meet
+from sottovoce.run.cleaning import scrubber_of
 from sottovoce.run.cohorts import devices_of
 from sottovoce.run.known import Fellows
 from sottovoce.run.protect import Plans, make_plans, plans_of, units_inside
@@ -305,8 +307,12 @@ def load_parties(
             ("file", "format", "loaded", "skipped", "why"),
             ("marketplace", "generated", str(len(talks)), "0", ""),
         ]
+        if config.data.scrubs or config.data.deduplicate:
+            scrubber = scrubber_of(config.data) if config.data.scrubs else None
+            talks, removed = clean(talks, scrubber, deduplicate=config.data.deduplicate)
+            rows += removed.rows(config.data.scrub or "off")
     else:
-        loaded = load(config.data, Path.cwd())
+        loaded = load(config.data, Path.cwd(), scrubber_of(config.data))
         talks = loaded.conversations
         rows = list(loaded.summary.table())
     if client is not None:
@@ -344,7 +350,7 @@ def load_parties(
 def _text_parties(
     config: Config, tokenizer: Tokenizer, client: str | None
 ) -> tuple[tuple[Party, ...], tuple[tuple[str, ...], ...]]:
-    loaded = load_text(config.data, Path.cwd())
+    loaded = load_text(config.data, Path.cwd(), scrubber_of(config.data))
     documents: Sequence[Document] = loaded.documents
     if client is not None:
         documents = [replace(document, client=client) for document in documents]

@@ -11,6 +11,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from sottovoce.config import Config
+from sottovoce.data.settings import KEYS_OF_SITE
 from sottovoce.errors import VerificationError
 from sottovoce.model.adapters import LoraModel
 from sottovoce.model.base import fingerprint
@@ -35,6 +36,8 @@ def shared_config(config: Config) -> bytes:
     tree["run"].pop("dir", None)
     tree["data"].pop("path", None)
     tree["data"].pop("hub", None)
+    for own in KEYS_OF_SITE:
+        tree["data"].pop(own, None)
     tree["privacy"].pop("policy", None)
     # How examples were dealt to clients in one process says nothing across machines.
     tree["data"]["clients"] = "column"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from sottovoce.codec.roster import KEY_BYTES, require_name
 from sottovoce.config import Config, make_config
+from sottovoce.data.settings import KEYS_OF_SITE
 from sottovoce.errors import ConfigError, VerificationError
 
 LARGEST_CONFIG: Final = 2**20
@@ -80,6 +81,7 @@ class SiteSettings(BaseModel, frozen=True, extra="forbid"):
         policy: the file of what the site allows. There is no site without one.
         server: whose requests are answered.
         data: as the section ``[data]`` of a configuration; it takes the place of what a run says.
+            What becomes of personal data is said here alone: ``scrub``.
         model: where the base model lies.
         limits: what the site spends on others.
         roster: every site's name with its line, pinned by this site; needed where updates are to
@@ -133,6 +135,12 @@ def load_site(path: Path) -> SiteSettings:
             f"{path}: data.path is {paths!r}",
             allowed="where this site's text lies, as text or list",
         )
+    if site.data.get("scrub") is None:
+        raise ConfigError(
+            f"{path}: data.scrub is missing",
+            allowed='"mask", "pseudonym", "drop" or, to train on personal data, "off"',
+            remedy="Say in [data] what becomes of personal data; nobody else may",
+        )
     try:
         return _resolved(site, several, path.absolute().parent)
     except RuntimeError as error:  # "~" of a user that is not there
@@ -144,6 +152,8 @@ def _resolved(site: SiteSettings, paths: list[str], folder: Path) -> SiteSetting
         return str(folder / Path(name).expanduser())
 
     data = {**site.data, "path": [place(one) for one in paths]}
+    if data.get("scrub") == "pseudonym":
+        data["scrub_key"] = place(str(data.get("scrub_key", "scrub.key")))
     model = site.model
     if model.path is not None and model.path != "tiny":
         model = ModelOf(path=place(model.path))
@@ -189,6 +199,8 @@ def own_config(site: SiteSettings, shared: bytes, root: Path) -> Config:
         if not isinstance(tree.setdefault(section, {}), dict):
             raise ConfigError(f"{section} of the server's configuration is no section")
     tree["data"].pop("hub", None)
+    for own in KEYS_OF_SITE:
+        tree["data"].pop(own, None)
     # Whose a conversation is decides who is protected, so nobody else may name that column.
     tree["data"].pop("owner_column", None)
     tree["data"] = {**tree["data"], **site.data, "clients": "column"}

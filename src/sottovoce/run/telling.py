@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sottovoce.config import Config
 from sottovoce.evaluate import AnswerReport, Estimate, LossReport, Scores
 from sottovoce.privacy.statement import number
 from sottovoce.run.compare import Comparison
@@ -88,6 +89,24 @@ def in_words(facts: Mapping[str, Any]) -> str:
         f"next: sotto chat {facts['run_dir']}{whose}",
     ]
     return "\n".join(lines)
+
+
+def warnings(config: Config, outcome: Outcome) -> list[str]:
+    """What happened to updates in a run that whoever holds the text should know."""
+    lines = []
+    if outcome.zeroed:
+        lines.append(
+            f"{outcome.zeroed} contributions were not finite and counted as zero; that is private "
+            "to who holds the text"
+        )
+    if outcome.clipped:
+        hint = "raise it unless that is meant"
+        if config.privacy.unit != "none":
+            hint = "that is private to who holds the text"
+        lines.append(
+            f"{outcome.clipped} updates were longer than their clip norm and were shortened; {hint}"
+        )
+    return lines
 
 
 def _of_data(privacy: Mapping[str, Any]) -> list[str]:
