@@ -14,6 +14,7 @@ import tiny_grammar_zh
 from tagger_fill_en import EnglishValues
 from tagger_fill_zh import ChineseValues
 from tagger_names import Names
+from tagger_plain import PLAIN_EN, PLAIN_ZH
 from tagger_templates_china import ADDRESSES_ZH, NOTHING_ZH, ORGANISATIONS_ZH, PLACES_ZH
 from tagger_templates_en import PEOPLE_EN, RULES_EN
 from tagger_templates_world import ADDRESSES_EN, NOTHING_EN, ORGANISATIONS_EN, PLACES_EN
@@ -93,12 +94,14 @@ def groups() -> list[Group]:
         Group(False, _lines(ADDRESSES_EN), 0.10),
         Group(False, _lines(NOTHING_EN), 0.08),
         Group(False, _TALK, 0.03),
+        Group(False, _lines(PLAIN_EN), 0.04),
         Group(True, _lines(PEOPLE_ZH), 0.17),
         Group(True, _lines(ORGANISATIONS_ZH), 0.05),
         Group(True, _lines(PLACES_ZH), 0.04),
         Group(True, _lines(ADDRESSES_ZH), 0.05),
         Group(True, _lines(NOTHING_ZH), 0.08),
         Group(True, _TALK, 0.02),
+        Group(True, _lines(PLAIN_ZH), 0.04),
     ]
 
 
@@ -152,6 +155,8 @@ class Corpus:
             beside = self._fill(self._pick(self._pairs[group.chinese]), group.chinese)
             parts.insert(0 if self._rng.random() < 0.5 else len(parts), beside)
         joint = self._pick(["\n", "\n", "。", "，", "", "\n\n"] if group.chinese else _JOINTS)
+        if self._rng.random() < 0.05:
+            joint = f" {self._pick(_ODD)}{joint}"
         return _parsed(self._roughened(joint.join(parts)))
 
     def _pick(self, values: list[str]) -> str:
@@ -181,6 +186,23 @@ class Corpus:
         return text
 
 
+# What is left of signs that were read in the wrong encoding, and other litter.
+_ODD: Final = [
+    "â€™",
+    "ג€“",
+    "Ã©",
+    "\ufffd",
+    "😀",
+    "#",
+    "&amp;",
+    "<br>",
+    "***",
+    "→",
+    "א",
+    "ü",
+    "[...]",
+    "~~",
+]
 _JOINTS: Final = ["\n", "\n", " ", " ", ". ", "\n\n", ", ", " - "]
 
 

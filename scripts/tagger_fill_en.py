@@ -8,40 +8,48 @@ from typing import Final, TypeVar
 
 import numpy as np
 from tagger_names import Names, pinyin_family, pinyin_given
-from tagger_words import DRUGS_EN, NATIONS, PRODUCTS_EN, WORDS_EN
+from tagger_words import ACRONYMS, DRUGS_EN, NATIONS, PRODUCTS_EN, WORDS_EN, options, words
 
 T = TypeVar("T")
 
-_DAYS: Final = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS: Final = (
-    "January February March April May June July August September October November December".split()
+_DAYS: Final = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+_MONTHS: Final = words(
+    "January February March April May June July August September October November December"
 )
-STREETS: Final = """
+STREETS: Final = words("""
 Street Street St St. Road Road Rd Rd. Avenue Ave Ave. Lane Ln Drive Dr Dr. Court Ct Boulevard Blvd Way Place Pl Terrace Close Crescent Square Parkway Pkwy Highway Hwy Trail Circle Cir Row Hill Gardens Grove Mews Quay Alley Loop Plaza Mall Ridge Meadows Mission Walk Wharf
-""".split()
-_STREET_NAMES: Final = """
+""")
+_STREET_NAMES: Final = words("""
 Main High Church Park Oak Maple Elm Cedar Pine Washington Lake Hill Walnut Spring North Ridge Meadow Forest River Station Victoria Green Mill King Queen Market Bridge Chestnut Sunset Railroad Cherry Dogwood Broad Hickory College Highland Franklin Jefferson First Second Third Fourth Fifth Sixth 1st 2nd 3rd 4th 5th 12th 42nd Rose Orchard Manor School Springfield Willow Birch Ash Vine Prospect Union Center Court Water Front Crown Abbey Castle Cross Grange Sandy Stony Old New
-""".split()
-_FOREIGN: Final = """
+""")
+_FOREIGN: Final = options("""
 {x}straße {n}|{x}strasse {n}|{x}str. {n}|{x}weg {n}|{x}gasse {n}|{x}platz {n}|Am {x} {n}|An der {x} {n}|{x}er Straße {n}|rue {x} {n}|{n} rue {x}|{n}, rue de {x}|{n} Avenue {x}|{n} avenue de la {x}|{n} boulevard {x}|{n} place {x}|{n}, chemin {x}|Calle {x} {n}|Calle {x}, {n}|C/ {x}, {n}|Avenida {x} {n}|Plaza de {x} {n}|Paseo {x} {n}|Via {x} {n}|Via {x}, {n}|Viale {x} {n}|Piazza {x} {n}|Corso {x} {n}|Rua {x} {n}|Rua {x}, {n}|Travessa {x} {n}|Praça {x} {n}|ul. {x} {n}|ul. {f} {x} {n}|{x} {n}|{x}ova {n}|{x}ská {n}|ulica {x} {n}|{x} ulica {n}|{x} u. {n}.|{x} utca {n}.|{x} út {n}.|{x} tér {n}.|{x}gatan {n}|{x}vägen {n}|{x}vej {n}|{x}gade {n}|{x}veien {n}|{x}gata {n}|{x}katu {n}|{x}tie {n}|{x}straat {n}|{x}laan {n}|{x}weg {n}|{x}plein {n}|{x} Cad. No:{n}|{x} Sokak {n}|Jalan {x} {n}|Jl. {x} No. {n}|{x} Marg {n}|{n} {x} Nagar|{x}stræde {n}|Str. {x} {n}|Bulevardul {x} {n}|{x} iela {n}|{x} g. {n}|{x}backen {n}|{x}holm {n}|{x}dal {n}|{x}berg {n}|{x}by {n}|{n} Ferme {x}|Hauptstrasse {n}|Storgatan {n}|Bahnhofstr. {n}
-""".strip().split("|")
-FIRM_ENDS: Final = """
+""")
+FIRM_ENDS: Final = options("""
 Inc|Inc.|Incorporated|Ltd|Ltd.|LLC|Corp|Corp.|Corporation|PLC|GmbH|AG|S.A.|SA|BV|Oy|AB|A/S|Co.|Company|Group|Holdings|Partners|& Co|and Sons|& Sons|Brothers|Pty Ltd|LLP|Srl|SpA|Kft
-""".strip().split("|")
-FIRM_NOUNS: Final = """
+""")
+FIRM_NOUNS: Final = options("""
 Bank|Insurance|Insurance Group|Investments|Capital|Logistics|Solutions|Systems|Technologies|Software|Labs|Pharmaceuticals|Pharma|Airlines|Airways|Energy|Foods|Motors|Electric|Telecom|Media|Records|Studios|Pictures|Publishing|Press|Consulting|Associates|Foundation|Institute|Trust|Society|Association|Federation|Union|Hospital|Medical Center|Clinic|Health|Healthcare|University|College|School|Academy|High School|Museum|Library|Theatre|Orchestra|Hotel|Hotels|Restaurant|Bakery|Market|Stores|Supermarkets|Industries|Manufacturing|Chemicals|Steel|Mining|Construction|Properties|Realty|Security|Analytics|Data|Networks|Robotics|Dynamics|Global|International|Worldwide|Services|Financial|Mutual|Savings Bank|Credit Union|Brewery|Coffee|Outfitters|Apparel|Sports|Football Club|FC|United|City Council|Police Department|Fire Department|Ministry of Health|Chamber of Commerce|Law Firm|Ventures|Advisors|Entertainment|Games|Interactive|Digital|Design|Collective|Cooperative
-""".strip().split("|")
-_FIRM_WORDS: Final = """
+""")
+_FIRM_WORDS: Final = options("""
 Blue|Red|Green|Golden|Silver|Black|White|North|South|East|West|Northern|Southern|Pacific|Atlantic|Global|United|National|American|European|First|Royal|Grand|Bright|Clear|Rapid|Swift|Smart|Open|Summit|Pinnacle|Horizon|Vertex|Apex|Delta|Omega|Alpha|Nova|Stellar|Lunar|Solar|Quantum|Fusion|Titan|Phoenix|Eagle|Falcon|Lion|Bear|Wolf|Oak|Cedar|Maple|River|Lake|Ocean|Mountain|Harbor|Bridge|Crystal|Diamond|Iron|Stone|Beacon|Liberty|Heritage|Pioneer|Frontier|Century|Metro|Urban|Central|Capital|Premier|Elite|Prime|Credit|Cash|Health|Pocket|Power|Planet|Cycle|Aunt|Uncle|Happy|Lucky|Sunny|Fresh|Pure|True|Trust|Noble|Guardian|Shield|Castle|Tower|Gate|Cloud|Data|Cyber|Digital|Micro|Bio|Eco|Agri|Aero|Geo|Med|Care|Home|Life|Mind|Next|New|Old|Little|Big
-""".strip().split("|")
-FIRM_KNOWN: Final = """
+""")
+FIRM_KNOWN: Final = options("""
 Microsoft|Google|Apple|Amazon|Facebook|Meta|Netflix|Tesla|Toyota|Honda|BMW|Siemens|Bosch|Nestlé|Nokia|Ericsson|IKEA|Volvo|Samsung|Sony|LG|Intel|IBM|Oracle|SAP|Adobe|Cisco|Dell|HP|Nvidia|AMD|Uber|Lyft|Airbnb|Spotify|Twitter|LinkedIn|PayPal|Visa|Mastercard|Walmart|Target|Costco|Tesco|Aldi|Lidl|Starbucks|McDonald's|Burger King|KFC|Coca-Cola|Pepsi|Unilever|Pfizer|Moderna|Bayer|Novartis|Roche|Shell|BP|Exxon|Chevron|Total|Boeing|Airbus|Lufthansa|Ryanair|Delta Air Lines|United Airlines|FedEx|UPS|DHL|HSBC|Barclays|Citibank|Wells Fargo|Chase|Bank of America|Goldman Sachs|JPMorgan|Morgan Stanley|Deutsche Bank|ING|Santander|AXA|Allianz|Geico|Reuters|CNN|BBC|NBC|Fox News|the New York Times|The Guardian|Harvard|Yale|MIT|Stanford|Oxford University|the Red Cross|UNICEF|NASA|FBI|CIA|the United Nations|NATO|the EU|the European Commission|the World Bank|WHO|Greenpeace|FIFA|UEFA|the NBA|NFL|Manchester United|Real Madrid|the Supreme Court|Congress|the Senate|Parliament|the Labour Party|Mayo Clinic|Verizon|AT&T|Vodafone|Comcast|Zara|H&M|Nike|Adidas|Puma|Levi's|Gucci|eBay|Alibaba|Tencent|Huawei|Xiaomi|Deloitte|KPMG|PwC|McKinsey|Accenture|Blackberry|Motorola|Xerox|Kodak|General Electric|General Motors|Ford
-""".strip().split("|")
-_COIN_A: Final = "ver num enig pow plan mic gal cod ber vax zil ther lum ori nex syn opt ava cel den fal gra hel iso jun kal lem mon nor pal qua ros sol tel uma vis wex xan yor zen tri ko ba al bri cla".split()
-_COIN_B: Final = "da med bil or eco mo ra ti lo ve na so lu di ka ma re si to va".split()
-_COIN_C: Final = "fero ii ma io bit systems ta lo ra vate soft ware ly fy ix on us a os ent era ica ium tech logic zon via pal net nova gen dyne mark line press".split()
-_LANGUAGES: Final = "English French German Spanish Italian Portuguese Russian Arabic Hindi Japanese Mandarin Korean Dutch Swedish Greek Latin Turkish".split()
-_COLOURS: Final = "red blue green black white grey silver gold pink purple navy beige".split()
+""")
+_COIN_A: Final = words(
+    "ver num enig pow plan mic gal cod ber vax zil ther lum ori nex syn opt ava cel den fal gra hel iso jun kal lem mon nor pal qua ros sol tel uma vis wex xan yor zen tri ko ba al bri cla"
+)
+_COIN_B: Final = words("da med bil or eco mo ra ti lo ve na so lu di ka ma re si to va")
+_COIN_C: Final = words(
+    "fero ii ma io bit systems ta lo ra vate soft ware ly fy ix on us a os ent era ica ium tech logic zon via pal net nova gen dyne mark line press"
+)
+_CITY_HEADS: Final = words("North South East West New Port Lake Saint San Bad")
+_POSTAL_AREAS: Final = words("SW NW E W EC BS M")
+_LANGUAGES: Final = words(
+    "English French German Spanish Italian Portuguese Russian Arabic Hindi Japanese Mandarin Korean Dutch Swedish Greek Latin Turkish"
+)
+_COLOURS: Final = words("red blue green black white grey silver gold pink purple navy beige")
 
 
 class EnglishValues:
@@ -82,6 +90,8 @@ class EnglishValues:
     def first(self) -> str:
         """A given name."""
         share = self.rng.random()
+        if share < 0.03:
+            return self.pick(self.names.other_given)
         if share < 0.40:
             name = self.pick(self._common_given)
         elif share < 0.86:
@@ -95,6 +105,8 @@ class EnglishValues:
     def last(self) -> str:
         """A surname."""
         share = self.rng.random()
+        if share < 0.03:
+            return self.pick(self.names.other_family)
         if share < 0.35:
             name = self.pick(self._common_family)
         elif share < 0.82:
@@ -120,7 +132,7 @@ class EnglishValues:
         if share < 0.78:
             return f"{self.first()} {self.last()}{self.pick(['-', ' '])}{self.last()}"
         if share < 0.82:
-            particle = self.pick("de van von al bin del della da dos van der de la ibn el-".split())
+            particle = self.pick(words("de van von al bin del della da dos van der de la ibn el-"))
             return f"{self.first()} {particle} {self.last()}"
         if share < 0.86:
             return f"{initial}. {self.pick(['', chr(65 + self.number(0, 25)) + '. '])}{self.last()}"
@@ -145,9 +157,13 @@ class EnglishValues:
             return f"{last}{self.pick([' ', ', '])}{self.pick(FIRM_ENDS)}"
         if share < 0.22:
             return f"{last}-{self.last()}"
-        if share < 0.30:
+        if share < 0.255:
             joint = self.pick([" and ", " & ", ", and "])
             return f"{last}, {self.last()}{joint}{self.last()}"
+        if share < 0.32:
+            return " ".join(
+                self.pick(self.names.words).capitalize() for _ in range(self.number(1, 3))
+            )
         if share < 0.34:
             return f"{last} & {self.last()}"
         if share < 0.40:
@@ -184,15 +200,20 @@ class EnglishValues:
     def city(self) -> str:
         """A town."""
         share = self.rng.random()
+        if share < 0.04:
+            name = self.pick(self.names.other_cities)
+            return name.upper() if self.chance(0.5) else name
         if share < 0.35:
             return self.pick(self._common_cities)
         if share < 0.80:
             name = self.pick(self.names.cities)
         elif share < 0.90:
-            name = self.last() + self.pick("ville ton bury ford stad berg burg by land shire".split())
+            name = self.last() + self.pick(
+                words("ville ton bury ford stad berg burg by land shire")
+            )
         else:
-            name = f"{self.pick('North South East West New Port Lake Saint San Bad'.split())} {self.last()}"
-        return name.upper() if self.chance(0.06) else name
+            name = f"{self.pick(_CITY_HEADS)} {self.last()}"
+        return name.upper() if self.chance(0.12) else name
 
     def country(self) -> str:
         """A country or region."""
@@ -221,7 +242,8 @@ class EnglishValues:
         if self.chance(0.55):
             name = f"{self._street_name()} {self.pick(STREETS)}"
             heading = self.pick(["", "", "", "N ", "S. ", "West ", "E "])
-            return f"{number} {heading}{name}" if self.chance(0.85) else name
+            ahead = f"{self.number(1, 9999)} " if self.chance(0.1) else ""
+            return f"{ahead}{number} {heading}{name}" if self.chance(0.85) else name
         pattern = self.pick(_FOREIGN)
         base = self.last() if self.chance(0.6) else self.pick(self.names.cities)
         text = pattern.replace("{x}", base).replace("{f}", self.first()).replace("{n}", number)
@@ -239,7 +261,7 @@ class EnglishValues:
                 f"{self.number(10000, 99999)}-{self.number(1000, 9999)}",
                 f"{self.number(100, 999)} {self.number(10, 99)}",
                 f"{self.number(1000, 9999)} {chr(65 + self.number(0, 25))}{chr(65 + self.number(0, 25))}",
-                f"{self.pick('SW NW E W EC BS M'.split())}{self.number(1, 20)} {self.number(1, 9)}AB",
+                f"{self.pick(_POSTAL_AREAS)}{self.number(1, 20)} {self.number(1, 9)}AB",
                 f"{self.pick('KMVT')}{self.number(1, 9)}A {self.number(1, 9)}B{self.number(1, 9)}",
                 f"{self.number(10000, 99999)}-{self.number(100, 999)}",
             ]
@@ -247,20 +269,33 @@ class EnglishValues:
 
     def _state(self) -> str:
         if self.chance(0.7):
-            return self.pick("AL AK AZ CA CO CT DE FL GA IL IN KS LA MA MD MI MN MO MP NC NJ NY OH OR PA TX UT VA WA WI NSW VIC QLD ON BC".split())
+            return self.pick(
+                words(
+                    "AL AK AZ CA CO CT DE FL GA IL IN KS LA MA MD MI MN MO MP NC NJ NY OH OR PA TX UT VA WA WI NSW VIC QLD ON BC"
+                )
+            )
         return self.pick(self.names.countries)
 
     def addr(self) -> str:
         """A whole address, on one line or several."""
-        unit = self.pick(["Apt. ", "Apt ", "Suite ", "Unit ", "Flat ", "#", "Floor ", "Room ", "apt "])
+        unit = self.pick(
+            ["Apt. ", "Apt ", "Suite ", "Unit ", "Flat ", "#", "Floor ", "Room ", "apt "]
+        )
         inner = f"{unit}{self.number(1, 999):0{self.number(1, 3)}d}"
         share = self.rng.random()
         if share < 0.05:
             box = self.number(100, 9999)
-            head = self.pick([f"PSC {box}, Box {self.number(1, 9999)}", f"Unit {box:04d} Box {box}"])
+            head = self.pick(
+                [f"PSC {box}, Box {self.number(1, 9999)}", f"Unit {box:04d} Box {box}"]
+            )
             tail = f"{self.pick(['APO', 'FPO', 'DPO'])} {self.pick(['AA', 'AE', 'AP'])} {self._zip()[:5]}"
             return f"{head}{self.pick([chr(10), ', '])}{tail}"
-        if share < 0.09:
+        if share < 0.06:
+            ship = f"{self.pick(['USNS', 'USS', 'USCGC', 'USNV', 'HMS'])} {self.last()}"
+            return f"{ship}{self.pick([chr(10), ', '])}{self.pick(['APO', 'FPO'])} {self.pick(['AA', 'AE', 'AP'])} {self.number(10000, 99999)}"
+        if share < 0.075:
+            return f"the corner of {self.street()} and {self.street()}"
+        if share < 0.11:
             street = f"{self.pick(['P.O. Box', 'PO Box', 'P.O.Box'])} {self.number(1, 9999)}"
         else:
             street = self.street()
@@ -285,7 +320,7 @@ class EnglishValues:
                 [city],
             ]
         )
-        joint = self.pick([", ", ", ", ", ", "\n", "\n", "\n ", " ", ",\n"])
+        joint = self.pick([", ", ", ", ", ", "\n", "\n", "\n ", " ", ",\n", "\n, "])
         return joint.join([*parts, *place])
 
     # --- what is nobody's -----------------------------------------------------------------------
@@ -293,36 +328,82 @@ class EnglishValues:
     def plain(self) -> dict[str, Callable[[], str]]:
         """Slots whose values are no personal name."""
         n, pick = self.number, self.pick
-        words = [*WORDS_EN, *self.names.words]
+        fillers = [*WORDS_EN, *self.names.words]
         return {
+            "acr": lambda: (
+                pick(ACRONYMS)
+                if self.chance(0.7)
+                else "".join(chr(65 + n(0, 25)) for _ in range(n(2, 4)))
+            ),
             "initial": lambda: chr(65 + n(0, 25)),
             "phone": lambda: re.sub(
                 "#",
                 lambda _: str(n(0, 9)),
-                pick(["###-###-####", "(###)###-####x###", "+## ### ### ###", "0### ## ## ##", "##########", "+1-###-###-####"]),
+                pick(
+                    [
+                        "###-###-####",
+                        "(###)###-####x###",
+                        "+## ### ### ###",
+                        "0### ## ## ##",
+                        "##########",
+                        "+1-###-###-####",
+                    ]
+                ),
             ),
-            "email": lambda: f"{self.first()}{pick(['.', '', '_'])}{self.last()}@{pick(['mail.example', 'post.example', 'corp.example'])}".lower().replace(" ", ""),
-            "url": lambda: f"www.{pick(words)}{pick(words)}.example",
-            "card": lambda: " ".join(str(n(1000, 9999)) for _ in range(4)).replace(" ", pick(["", " ", "-"])),
-            "num": lambda: pick([str(n(1, 30)), str(n(100, 99999)), f"{pick('ABKPQX')}{n(10, 99)}-{n(1000, 9999)}"]),
-            "date": lambda: pick([f"{n(1, 28)} {pick(_MONTHS)} {n(1950, 2026)}", f"{pick(_MONTHS)} {n(1, 28)}, {n(1950, 2026)}", f"{n(1, 12):02d}/{n(1, 28):02d}/{n(1950, 2026)}", f"{n(1950, 2026)}-{n(1, 12):02d}-{n(1, 28):02d}", f"{pick(_MONTHS)} {n(1, 28)}"]),
-            "time": lambda: pick([f"{n(0, 23)}:{n(0, 59):02d}", f"{n(1, 12)} {pick(['am', 'pm', 'p.m.'])}", f"{n(1, 12)}{pick(['am', 'pm'])}"]),
+            "email": lambda: (
+                f"{self.first()}{pick(['.', '', '_'])}{self.last()}@{pick(['mail.example', 'post.example', 'corp.example'])}".lower().replace(
+                    " ", ""
+                )
+            ),
+            "url": lambda: f"www.{pick(fillers)}{pick(fillers)}.example",
+            "card": lambda: " ".join(str(n(1000, 9999)) for _ in range(4)).replace(
+                " ", pick(["", " ", "-"])
+            ),
+            "num": lambda: pick(
+                [str(n(1, 30)), str(n(100, 99999)), f"{pick('ABKPQX')}{n(10, 99)}-{n(1000, 9999)}"]
+            ),
+            "date": lambda: pick(
+                [
+                    f"{n(1, 28)} {pick(_MONTHS)} {n(1950, 2026)}",
+                    f"{pick(_MONTHS)} {n(1, 28)}, {n(1950, 2026)}",
+                    f"{n(1, 12):02d}/{n(1, 28):02d}/{n(1950, 2026)}",
+                    f"{n(1950, 2026)}-{n(1, 12):02d}-{n(1, 28):02d}",
+                    f"{pick(_MONTHS)} {n(1, 28)}",
+                ]
+            ),
+            "time": lambda: pick(
+                [
+                    f"{n(0, 23)}:{n(0, 59):02d}",
+                    f"{n(1, 12)} {pick(['am', 'pm', 'p.m.'])}",
+                    f"{n(1, 12)}{pick(['am', 'pm'])}",
+                ]
+            ),
             "day": lambda: pick(_DAYS),
             "weekday": lambda: pick(_DAYS),
             "month": lambda: pick(_MONTHS),
             "year": lambda: str(n(1890, 2026)),
             "age": lambda: str(n(1, 99)),
-            "money": lambda: pick([f"${n(1, 9999)}", f"{n(1, 999)} euros", f"£{n(1, 99)}.{n(10, 99)}", f"{n(1, 90)} million dollars", f"USD {n(10, 99999)}"]),
+            "money": lambda: pick(
+                [
+                    f"${n(1, 9999)}",
+                    f"{n(1, 999)} euros",
+                    f"£{n(1, 99)}.{n(10, 99)}",
+                    f"{n(1, 90)} million dollars",
+                    f"USD {n(10, 99999)}",
+                ]
+            ),
             "product": lambda: pick(PRODUCTS_EN),
-            "job": lambda: pick(self.names.jobs).lower() if self.chance(0.5) else pick(self.names.jobs),
+            "job": lambda: (
+                pick(self.names.jobs).lower() if self.chance(0.5) else pick(self.names.jobs)
+            ),
             "drug": lambda: pick(DRUGS_EN),
             "nat": lambda: pick(NATIONS),
             "language": lambda: pick(_LANGUAGES),
             "colour": lambda: pick(_COLOURS),
             "sign": lambda: pick(["!", ".", "?", "...", ",", " :)", "!!"]),
-            "word": lambda: pick(words),
-            "Word": lambda: pick(words).capitalize(),
-            "WORD": lambda: pick(words).upper(),
+            "word": lambda: pick(fillers),
+            "Word": lambda: pick(fillers).capitalize(),
+            "WORD": lambda: pick(fillers).upper(),
             "bar": lambda: "|",
             "lb": lambda: "{",
             "rb": lambda: "}",

@@ -19,7 +19,7 @@ from tagger_names import (
     pinyin_given,
     transliterated,
 )
-from tagger_words import WORDS_EN, WORDS_ZH
+from tagger_words import WORDS_EN, WORDS_ZH, words
 
 from sottovoce.data.pii.tagger_input import BIT, Lexicon, fold, keys_of, pair_key
 
@@ -27,12 +27,12 @@ _WORD: Final = re.compile(r"[^\W\d_\u3400-\u9fff]+")
 _HAN: Final = re.compile(r"[\u3400-\u9fff]+")
 _SIGN: Final = re.compile(r"[^\w\s]")
 _SAMPLE: Final = 60_000
-_TITLES: Final = """
+_TITLES: Final = words("""
 mr mrs ms miss dr prof professor sir madam captain judge senator sgt rev father sister nurse officer coach lord lady dame president minister king queen prince mayor chief inspector detective uncle aunt grandma grandpa mister herr frau monsieur madame señor señora
-""".split()
-_STREET_WORDS: Final = """
+""")
+_STREET_WORDS: Final = words("""
 rue avenue boulevard place chemin calle avenida plaza paseo via viale piazza corso rua travessa praça ul ulica utca út tér u gatan vägen vej gade veien gata katu tie straat laan weg plein cad sokak jalan jl marg nagar str bulevardul iela apt suite unit flat floor room box apo dpo fpo psc no
-""".split()
+""")
 
 
 @dataclass
@@ -41,9 +41,9 @@ class _Entries:
 
     flags: Counter[str] = field(default_factory=Counter)
 
-    def mark(self, words: Iterable[str], flag: str) -> None:
+    def mark(self, values: Iterable[str], flag: str) -> None:
         """Set one flag of several words."""
-        for word in words:
+        for word in values:
             if word:
                 self.flags[fold(word)] |= BIT[flag]
 
@@ -83,8 +83,8 @@ def _listed(names: Names) -> _Entries:
 
 def _pairs(names: Names) -> list[tuple[int, int]]:
     """Keys of places whose name begins with two words."""
-    words = [_WORD.findall(place) for place in (*names.cities, *names.countries)]
-    two = [(found[0], found[1]) for found in words if len(found) >= 2]
+    split = [_WORD.findall(place) for place in (*names.cities, *names.countries)]
+    two = [(found[0], found[1]) for found in split if len(found) >= 2]
     first = keys_of([pair[0] for pair in two])
     second = keys_of([pair[1] for pair in two])
     return [(int(key), BIT["place begins"]) for key in pair_key(first, second)]
@@ -128,19 +128,23 @@ def build_lexicon(names: Names, corpus: Corpus) -> Lexicon:
     outside, inside = _counted([corpus.draw() for _ in range(_SAMPLE)])
     entries = _listed(names).flags
     personal = BIT["given name"] | BIT["surname"]
-    known = {piece for piece, count in outside.items() if count >= 3}
+    known = {
+        piece
+        for piece, count in outside.items()
+        if count >= (3 if _HAN.match(piece) or len(piece) == 1 else 9)
+    }
     known |= {
         piece
         for piece, count in inside.items()
         if count >= (4 if len(piece) == 1 else 40) and not entries[piece] & personal
     }
-    known |= {fold(word) for word in (*WORDS_EN, *names.words)}
+    known |= {fold(word) for word in WORDS_EN}
     known |= {word for word in WORDS_ZH if len(word) == 2}
     rows = {piece: row for row, piece in enumerate(sorted(known), 1)}
-    words = sorted(set(rows) | {word for word, flags in entries.items() if flags})
+    listed = sorted(set(rows) | {word for word, flags in entries.items() if flags})
     table = {
         int(key): (rows.get(word, 0), entries[word])
-        for word, key in zip(words, keys_of(words), strict=True)
+        for word, key in zip(listed, keys_of(listed), strict=True)
     }
     for key, flags in _pairs(names):
         table.setdefault(key, (0, flags))

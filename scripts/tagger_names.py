@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
 
-LOCALES: Final = (
+from tagger_words import listed, words
+
+LOCALES: Final = words(
     "en_US en_GB en_IN en_IE en_NZ en_NG en_KE en_PK en_TH de_DE de_AT de_CH fr_FR fr_BE fr_CA fr_DZ "
     "es_ES es_MX es_AR es_CL es_CO it_IT hu_HU sv_SE no_NO da_DK fi_FI nl_NL nl_BE pl_PL cs_CZ "
     "sk_SK sl_SI hr_HR ro_RO pt_BR pt_PT tr_TR az_AZ lt_LT lv_LV et_EE id_ID vi_VN is_IS ga_IE "
     "sw yo_NG zu_ZA tw_GH ha_NG ig_NG uz_UZ ja_JP zh_CN zh_TW fil_PH tl_PH en_PH en_AU en_CA"
-).split()
+)
+
+_OTHER_SCRIPTS: Final = words("el_GR ru_RU bg_BG uk_UA mk_MK")
 
 _GIVEN: Final = re.compile(r"first_(romanized_)?names|middle_names|given")
 _FAMILY: Final = re.compile(r"last_(romanized_)?names|unique_last|surname")
 _LATIN: Final = re.compile(r"[A-Za-zÀ-ɏḀ-ỿ][A-Za-zÀ-ɏḀ-ỿ'’. -]*")
 
-EXTRA_GIVEN: Final = """
+EXTRA_GIVEN: Final = words("""
 Ahmed Mohamed Mohammed Muhammad Fatima Aisha Omar Khalid Yusuf Layla Hassan Hussein Zainab Tariq Amina Bilal Salma Karim Noor Rania Samir Abdul Abdullah Ibrahim Mustafa Nadia Faisal Huda Jamal Leila Walid Yasmin Ali Sami Rashid Hamza Mariam
 Priya Arjun Rahul Ananya Vikram Deepika Sanjay Lakshmi Ravi Neha Amit Pooja Kiran Suresh Divya Aditya Kavya Rohan Meera Ganesh
 Hiroshi Yuki Kenji Sakura Takashi Haruka Naoko Akira Yoko Daisuke Emi Kazuo Satoshi Aiko Ryo Mei Sota Hana
@@ -34,8 +38,8 @@ Chinedu Ngozi Kwame Ama Kofi Abena Thabo Nomsa Sipho Tendai Wanjiru Selam Tesfay
 Ali Reza Shirin Dariush Farhad Parisa Babak Nasrin Kaveh Niloufar Arash Mahsa
 Somchai Malee Anong Niran Siriporn Nguyen Thuy Linh Minh Tuan
 Bob Bill Joe Tom Tim Jim Kate Liz Beth Meg Sam Max Ben Dan Nick Tony Mike Steve Dave Jen Jess Becky Abby Gabby Charlie Frankie Ollie Archie Lizzie Bobby Billy Tommy Jimmy Johnny Sally Molly Polly Penny Jenny Annie Ellie Millie Sophie Chloe Zoe Leo Theo Hugo Otto Bruno Ingrid Astrid Sven Lars Nils Bjorn Freya Thor Odin
-""".split()
-EXTRA_FAMILY: Final = """
+""")
+EXTRA_FAMILY: Final = words("""
 Khan Ahmed Hussain Rahman Malik Sheikh Siddiqui Qureshi Haddad Nasser Mansour Saleh Najjar Khoury Farah Habib Aziz Hamdan Darwish Sayegh
 Patel Sharma Singh Gupta Kumar Reddy Iyer Nair Mehta Desai Joshi Kapoor Chopra Banerjee Mukherjee Rao
 Tanaka Suzuki Sato Takahashi Watanabe Ito Yamamoto Nakamura Kobayashi Kato Yoshida Yamada Sasaki Mori Fujita
@@ -45,18 +49,18 @@ Papadopoulos Georgiou Nikolaidis Karagiannis Christou Vlachos
 Okafor Adeyemi Mensah Boateng Dlamini Nkosi Moyo Kamau Otieno Tesfay Gebremariam Bekele Tadesse Diallo Traore Ndiaye
 Hosseini Ahmadi Karimi Rostami Jafari Moradi Nguyen Tran Pham Hoang Vo Dang Srisai Chaiyasit
 O'Brien O'Connor O'Neill McDonald MacLeod McCarthy Fitzgerald D'Angelo DeLuca LeBlanc St.John O'Hara McGregor Van Dyke Oakenshield Brandybuck Greenhand Proudfoot Lyberth Jeremiassen Petersen Kleist
-""".split()
+""")
 
-_SURNAME_SPELLINGS: Final = """
+_SURNAME_SPELLINGS: Final = words("""
 Wang Li Zhang Liu Chen Yang Huang Zhao Wu Zhou Xu Sun Ma Zhu Hu Guo He Lin Gao Luo Zheng Liang Xie Song Tang Deng Feng Han Cao Zeng Peng Xiao Cai Pan Tian Dong Yuan Yu Ye Jiang Du Su Wei Cheng Lu Ding Shen Ren Yao Fu Zhong Cui Tan Fan Jin Shi Liao Jia Xia Fang Zou Xiong Bai Meng Qin Qiu Hou Yin Xue Yan Lei Long Tao Shao Qian Kong Ouyang Situ Chan Wong Cheung Lau Leung Ng Hsu Tsai
-""".split()
-_SYLLABLES: Final = """
+""")
+_SYLLABLES: Final = words("""
 wei ming hua jun li na fang min jing xiu ying xia juan yan ling jie lei qiang yong tao chao ping gang hui dan xin yu hao ting bo jia qi xuan ze han rui zi yi chen lin kai peng fei xiang zhi yuan mei lan guo hong jian xue shan bin cheng dong feng hai liang qing sheng wen xiao yun zhen
-""".split()
+""")
 
-HAN_SURNAMES_OF_TWO: Final = """
+HAN_SURNAMES_OF_TWO: Final = words("""
 欧阳 上官 司马 诸葛 司徒 皇甫 东方 慕容 令狐 宇文 长孙 尉迟 公孙 夏侯 端木 独孤 南宫 轩辕 百里 东郭 西门 闻人 澹台 呼延 申屠 太史
-""".split()
+""")
 HAN_SURNAMES_MORE: Final = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许韩邓冯曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁任卢姚沈钟姜崔谭陆"
     "范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛闫段雷龙黎史陶贺毛郝顾龚邵万覃武钱戴严莫孔向常汤康易乔牛樊温葛章季俞鲁柳倪"
@@ -72,12 +76,12 @@ HAN_GIVEN: Final = (
     "弘弦弥彦彰得心念恩悠情惜意愉成才扬承抒捷政敬文新方无时昭晋普晴朋木本李来杏杨枫柔柯栋桐梦楚楠楷榕樱正武民水永汉汝沁沛"
 )
 
-_TRANSLITERATED_GIVEN: Final = """
+_TRANSLITERATED_GIVEN: Final = words("""
 约翰 玛丽 大卫 迈克尔 詹姆斯 安娜 彼得 保罗 伊丽莎白 威廉 查尔斯 乔治 亨利 爱德华 罗伯特 托马斯 露西 艾米丽 凯特 苏珊 琳达 马克 史蒂夫 比尔 安德烈 伊万 弗拉基米尔 卡洛斯 何塞 路易斯 穆罕默德 阿里 法蒂玛 汉斯 沃尔夫冈 弗朗索瓦 皮埃尔 索菲娅 伊莎贝拉 奥利弗 杰克 丽莎 唐纳德 巴拉克 安吉拉 埃隆 列夫 费奥多尔 加西亚 马塞尔
-""".split()
-_TRANSLITERATED_FAMILY: Final = """
+""")
+_TRANSLITERATED_FAMILY: Final = words("""
 史密斯 约翰逊 布朗 琼斯 米勒 戴维斯 威尔逊 安德森 泰勒 摩尔 杰克逊 马丁 汤普森 怀特 洛佩兹 冈萨雷斯 罗德里格斯 佩雷斯 托尔斯泰 伊万诺夫 彼得罗夫 穆勒 施密特 韦伯 贝克尔 杜邦 勒费弗尔 罗西 费拉里 里奇 范德堡 奥康纳 麦克唐纳 肯尼迪 克林顿 默克尔 爱因斯坦 贝多芬 莎士比亚 马尔克斯 普鲁斯特 哈桑 侯赛因 特朗普 马斯克 盖茨 费曼 图灵 卡夫卡 博尔赫斯
-""".split()
+""")
 
 COUNTRIES_MORE: Final = """
 UK|USA|U.S.|US|England|Scotland|Wales|Britain|America|Russia|South Korea|North Korea|Iran|Syria|Vietnam|Taiwan|Hong Kong|Holland|Czech Republic|UAE|Ivory Coast|Europe|Africa|Asia|Scandinavia|Siberia|Bavaria|Tuscany|Catalonia|Provence|Kashmir|Punjab|Crimea|Tibet|Patagonia
@@ -86,10 +90,10 @@ CITIES_MORE: Final = """
 London|Paris|Berlin|Madrid|Rome|Vienna|Moscow|Tokyo|Osaka|Kyoto|Seoul|Beijing|Shanghai|Shenzhen|Guangzhou|Hangzhou|Chengdu|Wuhan|Nanjing|Singapore|Bangkok|Hanoi|Manila|Jakarta|Delhi|Mumbai|Bangalore|Karachi|Lahore|Dhaka|Tehran|Baghdad|Cairo|Nairobi|Lagos|Accra|Cape Town|Johannesburg|Casablanca|Istanbul|Ankara|Athens|Lisbon|Porto|Barcelona|Valencia|Milan|Naples|Venice|Zurich|Geneva|Munich|Hamburg|Frankfurt|Cologne|Brussels|Amsterdam|Rotterdam|Copenhagen|Stockholm|Oslo|Helsinki|Dublin|Edinburgh|Glasgow|Manchester|Liverpool|Birmingham|Leeds|Bristol|Oxford|Cambridge|New York|Los Angeles|Chicago|Houston|Boston|Seattle|San Francisco|Denver|Austin|Dallas|Miami|Atlanta|Philadelphia|Detroit|Las Vegas|New Orleans|Toronto|Montreal|Vancouver|Calgary|Ottawa|Mexico City|Havana|Lima|Bogota|Santiago|Buenos Aires|Rio de Janeiro|Sao Paulo|Sydney|Melbourne|Brisbane|Perth|Auckland|Wellington|Reykjavik|Prague|Budapest|Warsaw|Krakow|Bucharest|Sofia|Belgrade|Zagreb|Kyiv|Odessa|Riga|Vilnius|Tallinn|Jerusalem|Tel Aviv|Beirut|Damascus|Amman|Dubai|Doha|Kabul|Kathmandu|Nicosia|Limassol|Valletta
 """
 
-CHINA_MORE: Final = """
+CHINA_MORE: Final = words("""
 朝阳区 海淀区 西城区 东城区 丰台区 通州区 浦东新区 徐汇区 黄浦区 静安区 闵行区 杨浦区 天河区 越秀区 白云区 番禺区 南山区 福田区 宝安区 龙岗区 罗湖区 余杭区 西湖区 滨江区 萧山区 江宁区 鼓楼区 玄武区 武侯区 锦江区 青羊区 高新区 渝中区 江北区 武昌区 洪山区 江汉区 岳麓区 雁塔区 碑林区 历下区 市南区 和平区 南开区 沈河区 中山区 思明区 湖里区 鼓楼区 仓山区 昆山市 义乌市 慈溪市 晋江市 江阴市 张家港市
 香港 澳门 台湾 台北 高雄 华北 东北 长三角 珠三角 江南 西藏 新疆 内蒙古 延边 大理 丽江 三亚 敦煌 张家界 九寨沟 景德镇
-""".split()
+""")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,9 @@ class Names:
         han_given: given names that Faker knows.
         han_jobs: occupations in Chinese.
         han_words: plain Chinese words.
+        other_given: given names in Greek and Cyrillic letters.
+        other_family: surnames in them.
+        other_cities: towns in them.
     """
 
     given: list[str]
@@ -123,6 +130,9 @@ class Names:
     han_given: list[str]
     han_jobs: list[str]
     han_words: list[str]
+    other_given: list[str]
+    other_family: list[str]
+    other_cities: list[str]
 
 
 def _listed(kind: str, locale: str, pattern: re.Pattern[str]) -> Iterator[str]:
@@ -141,6 +151,12 @@ def _listed(kind: str, locale: str, pattern: re.Pattern[str]) -> Iterator[str]:
 def _latin(values: Iterable[str]) -> list[str]:
     kept = (value.strip() for value in values if _LATIN.fullmatch(value.strip()))
     return list(dict.fromkeys(value for value in kept if len(value) > 1))
+
+
+def _other(lists: Iterable[Iterable[str]]) -> list[str]:
+    """Names in Greek or Cyrillic letters."""
+    letters = re.compile("[Ͱ-ԯ][Ͱ-ԯ -]+")
+    return list(dict.fromkeys(name for one in lists for name in one if letters.fullmatch(name)))
 
 
 def _geography() -> tuple[list[str], list[str]]:
@@ -190,23 +206,28 @@ def load_names() -> Names:
     ] + re.split(r"[|\n]", COUNTRIES_MORE)
     han = [*_listed("address", "zh_CN", re.compile("^(cities|provinces|districts)$"))]
     surnames = [*HAN_SURNAMES_MORE, *_listed("person", "zh_CN", re.compile("^last_names$"))]
-    words = [*_listed("lorem", "en_US", re.compile("word_list"))]
+    lorem = [*_listed("lorem", "en_US", re.compile("word_list")), *listed("en")]
     return Names(
         given=_latin([*EXTRA_GIVEN, *given]),
         family=_latin([*EXTRA_FAMILY, *family]),
         cities=_latin([*re.split(r"[|\n]", CITIES_MORE), *towns, *english]),
         countries=_latin([*lands, *(state for state in states if len(state) > 3)]),
         jobs=_latin(_listed("job", "en_US", re.compile("jobs"))),
-        words=list(dict.fromkeys(words)),
+        words=list(dict.fromkeys(lorem)),
         han_family=list(dict.fromkeys(name for name in surnames if len(name) == 1)),
         han_places=list(dict.fromkeys([*CHINA_MORE, *han, *chinese])),
         han_countries=list(dict.fromkeys(_listed("address", "zh_CN", re.compile("countries")))),
         han_given=list(dict.fromkeys(_listed("person", "zh_CN", re.compile("^first_names$")))),
         han_jobs=list(dict.fromkeys(_listed("job", "zh_CN", re.compile("jobs")))),
-        han_words=[*_listed("lorem", "zh_CN", re.compile("word_list"))],
+        han_words=[*_listed("lorem", "zh_CN", re.compile("word_list")), *listed("zh")],
+        other_given=_other(_listed("person", place, _GIVEN) for place in _OTHER_SCRIPTS),
+        other_family=_other(_listed("person", place, _FAMILY) for place in _OTHER_SCRIPTS),
+        other_cities=_other(_listed("address", place, _CITY) for place in _OTHER_SCRIPTS),
     )
 
 
-_CITY: Final = re.compile(r"^(cities|city_names|real_city_names|towns|municipalities|metro_cities)$")
+_CITY: Final = re.compile(
+    r"^(cities|city_names|real_city_names|towns|municipalities|metro_cities)$"
+)
 _STATE: Final = re.compile(r"^(states|provinces|regions|departments|counties)$")
 _COUNTRY: Final = re.compile(r"^countries$")

@@ -34,10 +34,10 @@ PEOPLE_EN: Final = """
 <intro> {name}[, and I live in {place}| from {org}| from {place}|, {age} years old|, a {job}|, the <role> of {org}].
 <intro> {first}, [nice to meet you|I work with your <rel>|who are you|I'll be your server tonight|your new neighbour].
 [ok|okay|sure|yes|yep|oh|well|no], <intro> {name}
-user: {name}¶bot: [thank you|thanks|got it|great], {first}. [What is your date of birth?|And your e-mail?|Which order is it?|How can I help?]
+Customer: {name}¶Agent: [thank you|thanks|got it|great], {first}. [What is your date of birth?|And your e-mail?|Which order is it?|How can I help?]
 Agent: [May I have your name|Who am I speaking to|Your full name], please?¶Customer: [It's|Yes, it's|Sure,|] {name}[.|]
 Agent: Is that {first} with [a C or a K|one L or two|an H]?¶Customer: {name}, [just like it sounds|as in the card].
-[Please|Could you|Can you] [change|correct|update] the [name on the account|account holder|name on my ticket|billing name] [to|from {name2} to] {name}[.|?|, please.|]
+[Please|Could you|Can you] [change|correct|update] the [account holder|name on my ticket|billing name|name on the lease] [to|from {name2} to] {name}[.|?|, please.|]
 The [account|booking|reservation|ticket|policy|card|parcel|room|table] [is|was|should be] [under|in the name of|made out to|registered to|for] {name}[.|]
 [I think|Probably|It might be|Try looking] [booked|registered|filed|listed] [under|as] {name}[.|]
 [Look up|Search for|Find|Try|Check] {name}[ please|, please|.|]
@@ -47,6 +47,9 @@ My <rel>'s name is {name}[.|, not {first2}.|]
 [Is|Was] {first} [there|home|in today|around|coming|still asleep|your real name|on the list]?
 [Have|Has anyone] you [seen|met|called|spoken to|heard from] {name} [<when>|yet|lately|since {month}]?
 {first} and {first2} [are getting married|broke up|went fishing|are here|argued all night|have two kids|will bring <thing>].
+[The|My|Our|All|His] [three|four|two|] [colleagues|friends|suspects|heirs|players|cousins|partners|classmates|drivers]: {last}, {last2}[ and|,|, and] {last3}[.|, all from {place}.|]
+{last}, {last2} and {last3} [{word}|built|own|run|share|left|met|wrote] [the {word2}|it together|in {year}|{word2} {word3}][.|]
+{first} [had|has|was|would|never|still|always|only|hasn't|will] {word} {first2} [{word2}|a {word2}|the {word2} {word3}|again][.|!|, {word4} {word5}]
 {first}, {first2} and {first3} [went to the lake|are on my team|passed the exam|missed the bus|came second|will share a room].
 [Invite|Tell|Ask|Call|Text|Remind|Thank|Email|Ping|Warn] {first} [and {first2} |][about <thing>|before {day}|that we are late|to bring <thing>|when you can|, okay?]
 {name} [sold|gave|showed|owes|sent|lent|promised] {name2} <thing> <when>.
@@ -94,6 +97,7 @@ name={name};phone={phone};email={email}
 {name}, {job}, {org}
 {name} / {phone}
 {name}: [I agree|No way|See you there|lol|Who has <thing>?|Any objections?]
+[Bot|User|System|Assistant|Seller|Support|Admin|Me|Host|Caller|Buyer|Teacher|Q|A]: [hi|hello|yes|thanks|my name is] {name}[, {word} {word2}|.|!|]
 @{first} [can you look at this|thanks|+1|please review]
 [{time}] {first}: [where are you|on my way|ok|haha|do you have <thing>]¶[{time2}] {first2}: [5 min|no|see you|ask {first3}]
 Patient {name} [presented with|was admitted for|complains of|has a history of|was discharged after|denies|is allergic to] [chest pain|a fever|shortness of breath|penicillin|a broken wrist|migraine|hypertension|nausea|diabetes].
@@ -124,14 +128,13 @@ IN WITNESS WHEREOF {name} [has signed|and {name2} have signed] this [deed|contra
 [The song|The film|The play|This poem] is about {first}, [a girl who loses her shoes|who never came home|the butcher's son|a sailor from {place}].
 "[Oh|Hey|Dear|Sweet|Come back|Don't cry|Sing to me|Wake up|Run|Marry me], {first}[, |! ][the night is long|take my hand|you broke my heart|the river is high|won't you stay]"
 "[You took my heart and ran,|She's gone with|It rained the day we met,|I walked ten miles for|They danced with] {first}[, and the moon was low|]..."
-[Everyone|The whole class|The town] [is a|was a|became a] [big|huge|real] {name} fan.
 [I'm|She is|He was] named after [my <rel> |]{name}.
-[They|We|She] [named|called|christened] [him|her|the baby|the twins|their son] {first}[ and {first2}|][ after {name2}|][.|]
+[They|We|My parents] [christened|will name|wanted to name] [the baby|the twins|their son|the cat] {first}[ and {first2}|][ after {name2}|][.|]
 [They|My parents|The nurses|We] [will |]call [it|him|her] {first}[.|, of all names.]
 {name}? [Never heard of|I don't know] [him|her|them].
 [Is it|Do you spell it] {last} or {last2}?
 [No|Sorry], [not|it isn't|it's not] {first}[,|;] {first2}[!|.|]
-{first} [is|was] a [very kind|patient|lazy|clever|quiet|generous|difficult] [person|boy|girl|colleague|listener|woman|man][.|!]
+{first} [is|was] a [very kind|patient|lazy|clever|quiet|generous|difficult] [boy|girl|colleague|woman|man|cook][.|!]
 [I went to school|I work|We share an office|She lives|He plays chess|I'm going out] with {name}[.| <when>.|]
 [Sitting|Standing|Next] [next to|between|behind] {first} and {first2} [was|stood] {name3}, [looking bored|the <role>].
 [Between you and me|Honestly|To be fair|As usual|In the end], {first} [was right|paid for everything|forgot <thing>|is <feel>].
@@ -164,4 +167,13 @@ the {last}s [are away|moved to {place}|invited us|have a pool]
 [Why don't you|Let's|You should|I'd rather] [ask|invite|help|forgive|visit] {first} [first|instead|too|<when>]?
 [good luck|thx|ty|lol|omg|btw|fyi] {first} [<feel>|u rock|see u <when>||call me]
 [so|and then|but] {first} [goes|was like|texted me|says] [what's up|no way|where is <thing>]
+{word} {word2} {name} {word3} {word4}[.|,|]
+{Word} {word2} {word3} {name}[,|.|] {word4} {word5}
+{name} {word} {word2} {word3} [and|or|but] {word4}[.|]
+{Word} {word2} {first} {word3} {word4} {first2}[.|!|]
+the {word} {word2} of {name}, {word3} {word4}
+{word}, {first}, {word2} {word3}!
+{Word}, {name} {word}, "{word2} {word3}"
+[with|by|for|from|of|against|without|like|about|than] {name} {word} {word2}
+{word} {word2} [{first}|{last}]'s {word3} {word4}
 """

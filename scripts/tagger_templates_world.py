@@ -24,14 +24,14 @@ Welcome to the {org} [help desk|support line|newsletter|community].
 {name}¶{org}¶{addr}¶[Mobile|Tel|Phone|Office]: {phone}¶{email}
 {org}¶{street}¶{city}[¶{country}|]
 {name} {bar} {job} {bar} {org} {bar} {phone}
-{org} [is|was] [a|the] [design agency|small bakery|bank|software company|charity|publisher|start-up|law firm|carmaker|hospital|shipping line|record label] [based in|from|headquartered in|with offices in|outside] {place}[ and {place2}|].
+{org} [is|was] [a|the] [small bakery|bank|software company|charity|publisher|start-up|law firm|carmaker|hospital|shipping line|record label] [based in|from|headquartered in|with offices in|outside] {place}[ and {place2}|].
 [The|A] {city}-based [company|firm|charity|start-up] {org} <firmdid>.
-{org} is the [brainchild|life's work|latest venture|second company] of [{name}|{last} and {last2}|our founders {last}, {last2} and {last3}].
+{org} is the [life's work|latest venture|second company|pet project] of [{name}|{last} and {last2}|the partners {last}, {last2} and {last3}].
 [Idea|Funding|The plan] for {org} came [to {name} in the shower|from {org2}|<when>].
 [According to|Data from|A study by|A report by|Researchers at|Figures from|A poll by|Scientists from] {org}[,|] [one in five people sleeps badly|prices rose <when>|bees are in decline|demand will double].
 [She|He|They] [left|joined|founded|sued|bought|rescued] {org} [<when>|in {year}] [to|and] [start|launch|run] {org2}.
 [From|Between] {year} [to|and] {year2} [she|he] [was|worked] [at|for] {org}[, then at {org2}|] [in {city}|].
-[He|She] spent [a year|two summers|a decade] at {org} [as the assistant to {name}|before moving to {org2}|as a {job}].
+[He|She] [stayed|was|remained] [two summers|a decade|for ever] at {org}[, then joined {org2}|, always as a {job}|, under {name}].
 {org}, [later|now|formerly] [called|renamed|known as] {org2}, [made|sold|repaired] [radios|ships|shoes|engines].
 [Education|Experience|Employment]¶{org}, {city} ({year})¶{org2}, {city2} ({year2})
 {job} at {org}, {year}-{year2}
@@ -52,6 +52,16 @@ My [policy|contract|account|loan|pension|mortgage|subscription|plan] with {org} 
 [Wire|Transfer|Refund] of {money} from {org} to {org2}, [account|ref.] {num}
 {num};{org};{city};{money}
 1. {org}¶2. {org2}¶3. {org3}
+{name}¶{job}¶{org}¶{street}¶[{phone}|{email}|]
+{name}¶{org}¶{addr}
+{name}¶{job}¶{org}
+{org}[,|] [which|who] [was|is|later|has|never|now|then] {word} {word2} {word3}[.|]
+{org} [is|was|became|remains] [a|an|the] {word} {word2} [from|of|in|for] [{place}|{word3}][.|]
+[which|it|this] [became|was sold to|was bought by|merged with|is part of|belongs to|turned into] {org}[ in {year}| <when>|][.|]
+I [work|worked|intern|volunteer|study|shop] [for|at|with] {org}
+{word} {word2} {org} {word3} {word4}[.|]
+{org} {word} {word2} [and|the|a] {word3}[.|]
+[at|with|by|for|from|of] {org}[,|] {word} {word2}
 - {org} ({city})¶- {org2} ({city2})
 """
 
@@ -60,13 +70,15 @@ I [live in|am from|was born in|moved to|grew up in|love|hate|miss|have never bee
 [Is|Are] [it|they] [cold|raining|far|expensive|safe] in {place}[ in {month}|]?
 [She|He|My <rel>|{first}|{name}] <did> {place}[ <when>|, where nobody knew her|].
 [We drove|The train goes|The bus runs|I cycled|Flights] from {place} to {place2}[ via {place3}|][.|, which takes {num} hours|]
-{place} [was|is] [super fun to see|lovely in {month}|too hot for me|overrated|beautiful|boring|on my list|where we met|cheaper than {place2}].
+{place} [was|is] [worth the trip|lovely in {month}|too hot for me|overrated|beautiful|boring|on my list|where we met|cheaper than {place2}].
 [Greetings|Postcards|Love|Live|Breaking news|Wine|Fresh fish|A letter] from {place}[!|.|]
 [I'm|We're|They're] in {place} [on business|for the weekend|until {day}|on a school trip|visiting my <rel>][.|, can you block my card?|]
 [Shipping|Delivery] to {place} [takes|costs] [{num} days|{money}].
 Do you [ship|deliver|fly] to {place}[ or {place2}|]?
 [Country|City|Town|State|Region|Nationality|Place of birth|Birthplace|Origin|Destination|Location|Branch|Hometown|Venue][:| :|: ] {place}
 {city}, {country}
+{word} {word2} [in|from|to|near|for|of|through] {place}[,|.|] {word3} {word4}
+{place} {word} {word2} {word3}[.|!|]
 {city}, {date}
 {city} ({country})
 {city}, {date} - {org} <firmdid>, [officials said|{name} <said>].
@@ -74,8 +86,14 @@ Do you [ship|deliver|fly] to {place}[ or {place2}|]?
 [President|Prime Minister|King|The ambassador] of {country} [visited {place} <when>|met {name}|resigned].
 The {city} [office|branch|store|airport|marathon|conference|derby|team|court] [is closed|opens <when>|was full|moved].
 [Population|Area|Climate|Economy] of {place}[: {num}|]
-[In|Across|Throughout|Outside|Near|Around] {place}[,|] [farmers grow olives|the shops close early|tea is served cold|they drive on the left|workers sing songs|elections are held in {month}|it snowed].
+[In|Across|Throughout|Outside|Near|Around] {place}[,|] [farmers grow olives|the shops close early|tea is served cold|they drive on the left|nobody queues|elections are held in {month}|it snowed].
+[back|on my way|bound|driving|off|sent|invited|close|next] to {place}[, {word} {word2}|.| <when>.|]
+{word} {word2} to {place} [by|with|in|on|for|after|and] {word3}[.|]
 [Made|Printed|Assembled|Designed|Grown] in {place}[.|]
+[she|he|I|they|{first}|my <rel>] [went|travelled|came back|drove|sailed|walked|headed|got back|emigrated|commuted|was sent|was posted|fled] to {place} [by car|in {month}|with nothing|on foot|for good|by ferry|by plane|<when>|after the {word}][.|]
+[In|Over in|Back in|Down in|Here in] {place} they [sell|eat|speak|grow|wear] {word} {word2}, {word3} {word4}.
+[we|I|they] [arrived in|stopped in|stayed in|met in|passed through|set off from|toured|crossed|explored] {place}[ and {place2}|], [and|but|where] {word} {word2} {word3}.
+{place} [is|was|looks|feels] [really |quite |rather |][great|nice|dull|cold|lovely|empty|dear] [in winter|at night|with children|these days|off season][!|.]
 [Earthquake|Flood|Strike|Fire|Power cut|Heatwave] [hits|near|in] {place}[, {num} injured|: {num} homes without power|]
 [From|Between] {place} [and|to] {place2} [there is nothing but sand|you pass three lakes|the road is closed].
 [My flight|My train] to {city} [leaves|left|was cancelled] [at {time}|<when>][, seat {num}|].
@@ -85,7 +103,7 @@ The {city} [office|branch|store|airport|marathon|conference|derby|team|court] [i
 {country}'s [economy|president|team|king|army|population] [grew|resigned|lost|is ageing].
 [i live in|im from|flying to|moved to|back in] {place} [lol|now|again|since {year}|<when>]
 [Has anyone|Who has] been to {place}[ or {place2}|]? [Worth it?|Any tips?|]
-[On|Last] {day} [we|they] [returned|flew|sailed|hiked] to {place} by [boat|helicopter|train|bus|car].
+[On|Last] {day} [my <rel>|they] [flew|sailed|hiked|rode] to {place} by [boat|train|bus|car|night train].
 [The film|The novel|The song|The story] [is set|takes place|was shot] in {place}[ in {year}|].
 """
 
@@ -94,11 +112,11 @@ ADDRESSES_EN: Final = """
 I [live|am staying|work|used to live|park] at {addr}[.|, on the second floor.|]
 [Please|Can you|Could you] <deliver> [it|<thing>|the order|my card|the package|a replacement] to {addr}[.|?|, please|. Thanks!| before {day}.]
 [Where|What address] [should|do] [we|I] <deliver> [it|this] to?¶{addr}
-bot: [what is your address|where should it go|please enter the street]?¶user: {addr}
+Agent: [what is your address|please spell the street]?¶Customer: {addr}
 [I moved|We are moving|They relocated|She moved] [from {addr} |]to {addr2}[ <when>|].
 [Meet me|See you|Pick me up|Come|The party is|The meeting is|Let's meet|I'll wait|Drop me off] [at|in front of] {addr}[ at {time}|].
-[The bus|The taxi|The tram|The driver|The courier] [stops|drops you off|waits|left me|turned] [at|near|by] {street}.
-[Visitors|Deliveries|Pedestrians|Guests|Trucks] [must|should|may] [enter|park|ring|turn off] [on|at] {street}[ until {month}|][.|]
+[The taxi|The tram|The driver|The courier] [stops|waits|left me|turned] [at|near|by] {street}.
+[Deliveries|Guests|Trucks|Cyclists] [should|may] [park|ring|turn off|wait] [on|at] {street}[ until {month}|][.|]
 [Address|Street|Ship to|Bill to|Deliver to|Mailing address|Home|Residence|Location|Office|Site|Property|Premises|Addr.][:| :|:¶|: ] {addr}
 [Name|Customer|Attn]: {name}¶[Address|Addr]: {addr}¶[Phone|Tel]: {phone}
 {name}¶{addr}
@@ -125,11 +143,29 @@ bot: [what is your address|where should it go|please enter the street]?¶user: {
 {num},{name},"{addr}",{phone}
 [my addr is|i live at|come to|deliver to|its at] {addr} [pls|thx|buzz {num}|]
 [The package|My order|The flowers|Your card] [was|were|will be] [sent|delivered|shipped|left] [at|to] {addr} [<when>|by mistake|instead of {addr2}][.|]
-{first} gave {first2} [her|his|the] address: {addr}
 """
 
 NOTHING_EN: Final = """
-[I|We] [ordered|bought|returned|tested|reviewed|want] [the|a|two] {product}[ <when>|][.|!| and it broke.]
+[Bot|User|System|Assistant|Seller|Support|Admin|Me|Host|Caller|Buyer|Q|A]: {word} {word2} {word3}[.|?|!|]
+[Bot|Agent|User|Assistant]: [which|what|how] {word} {word2} {word3}? [User|Customer|Me]: {word4} {word5}
+[C'mon|Y'all|O'clock|Ma'am|Rock 'n' roll|'Cause|Goin' out|Gimme|Gonna|Wanna|Dunno|Ain't it], {word} {word2} {word3}[!|.|]
+[My|The|This|Your|Our|An|No|Any] {acr} [is|was|has|does not work|card|code|number|file|form] {word} {word2}[.|?|]
+[at the|from the|with an|use the|enter your|via|by|no] {acr}[,|.|] {word} {word2} {word3}
+{acr}: {num}
+{acr} [{num}|{word}|{Word}]¶{acr2} [{num}|{word}|{Word}]
+{word} {word2} {acr} {word3} {word4}[.|]
+[Phone|Mobile|Desk|Fax|Tel|Cell|Office|Home|Work|Direct|Toll free|Hotline|WhatsApp][:| :|: ]{phone}¶[Fax|Desk|Mobile|Email|Office|Home]: {phone2}
+[Mobile|Cell]: {phone}¶[Desk|Work]: {phone2}¶Fax: {phone3}¶[{url}|{email}|]
+[I|You|We|They|He|She|It] [didn't|don't|won't|can't|couldn't|wouldn't|isn't|aren't|wasn't|haven't|hasn't|shouldn't|doesn't|ain't|weren't|'ll|'ve|'d|'re] {word} {word2} {word3}[.|, {word4} {word5}]
+[That's|It's|There's|What's|Who's|Let's|Here's|I'm|You're|We're|They're|I've|I'd] [so |very |really |just |not |too |]{word}[!|.|, {word2} {word3}]
+[I'm|We're|She's|He's|They're|You're] so {word}[!|!!|.| about it]
+{job}¶{job2}¶{job3}
+[The|Our|A|Another|Every] {job}, {word} {word2}, [said|asked|left|agreed|will call back] [<when>|].
+[Title|Role|Department|Team]: {job}¶[Location|Level|Grade]: [Remote|Senior|Junior|{num}]
+[on|before|after|since|around|until] [Labor Day|Memorial Day|Independence Day|Thanksgiving|Boxing Day|Mother's Day|Valentine's Day|Halloween|Ramadan|Diwali|Black Friday|Bank Holiday|May Day], {word} {word2}
+[ZIP|Zip code|Postcode|Postal code][:| ][ |]{num}
+[What's|What is] your [email|e-mail|phone|card number|zip code]? [{email}|{phone}|{card}|{num}]
+"[I|We] [ordered|bought|returned|tested|reviewed|want] [the|a|two] {product}[ <when>|][.|!| and it broke.]
 [Is|Are] the {product} [in stock|waterproof|worth it|better than the {product2}|available in {colour}]?
 {product}¶{product2}¶[Qty|Quantity]: {num}¶[Total|Sum]: {money}
 [Order|Invoice|Case|Ticket|Tracking|Ref] [#|no. |number ||: ]{num} [was shipped|is closed|is late|arrived] <when>[.|]

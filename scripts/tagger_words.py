@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
-WORDS_ZH: Final = """
+
+def words(text: str) -> list[str]:
+    """The values of a list that is written with blanks between them."""
+    return text.split()
+
+
+def listed(language: str) -> list[str]:
+    """Common words of a language from the file beside this one."""
+    path = Path(__file__).with_name(f"tagger_words_{language}.txt")
+    return path.read_text(encoding="utf-8").split()
+
+
+def options(text: str) -> list[str]:
+    """The values of a list that is written with bars between them."""
+    return text.strip().split("|")
+
+
+WORDS_ZH: Final = words("""
 我们 你们 他们 她们 自己 大家 这个 那个 这些 那些 什么 怎么 怎样 为什么 多少 哪里 哪个 这里 那里 这样 那样 现在 以前 以后
 今天 明天 昨天 后天 前天 今年 明年 去年 早上 上午 中午 下午 晚上 夜里 凌晨 周末 星期 小时 分钟 时间 时候 时代 当时 平时 有时 同时 及时
 可以 能够 应该 必须 需要 愿意 希望 觉得 认为 知道 发现 看到 听到 想到 感到 遇到 收到 得到 找到 做到 达到 受到 开始 结束 继续 停止 完成
@@ -29,31 +47,35 @@ WORDS_ZH: Final = """
 第一 第二 第三 一个 两个 三个 几个 一些 一下 一起 一样 一般 一切 一共 半年 半天 百分 许多 全体 各种 各位 其他 其中 其实 另外 此外 之前 之后 之间 以上 以下 以内 以外 左侧 右边 上面 下面 里面 外面 前面 后面 旁边 中间 附近 到处 变化 发展 发生 发现 发布 发送 建设 建议 建筑 增加 增长 减少 降低 上涨 下降 改变 改善 改革 影响 作用 意义 意见 意思 结果 结构 情况 环境 问题 机会 机构 机器 技术 科技 科学 产品 产业 生产 生活 生命 市场 价格 价值 经费 资金 投资 贷款 利率 税收 收入 消费 交易 贸易 出口 进口 运输 能源 石化 煤炭 电力 钢铁 粮食 棉花
 东南 西北 南部 北方 中部 南方 西部 地区 地方 地址 地图 地面 门牌 楼下 楼上 电梯 停车场 物业 保安 保洁 保险 保护 保证 保存 保留 保修 保养 注意 注册 登录 登记 下载 上传 打开 点击 输入 输出 搜索 设置 修改 删除 更新 升级 安全 备份 错误 异常 故障 维修 更换 测量 温控 压力 速度 距离 重量 长度 宽度 面积 体积
 哈哈 嘻嘻 嗯嗯 好的 不是 没有 不要 不能 不会 不用 不错 不行 不同 不足 不良 没事 没用 还有 都是 就是 也是 只是 可惜 当然 显然 突然 忽然 果然 竟然 居然 仍然 依然 自然 必然 偶然 原本 本来 其余 彼此 互相 相互 相信 相关 相当 相同 相反 于此 关怀 谁也 某人 某些
-""".split()
+""")
 
-WORDS_EN: Final = """
+WORDS_EN: Final = words("""
 the a an and or but nor so yet for of in on at by to from with without within into onto over under above below between among through during before after since until while because although though unless whether if then than as like about against along around behind beside beyond despite down up off out near per plus via
 i you he she it we they me him her us them my your his its our their mine yours hers ours theirs this that these those who whom whose which what where when why how all any both each every few many more most much neither none one other several some such same own another nobody somebody everyone something anything nothing everything
 am is are was were be been being have has had having do does did doing done can could may might must shall should will would ought need dare not no yes
 account accounts address advice agent agreement amount answer apartment app application apply appointment arrive article ask assistant attached attorney authorization available average award baby bad bag balance bank bar basic bath battery beach beautiful bed begin best better big bill birthday black blood blue board boat body book booking born box boy brand bread break breakfast bridge bring broken brother brown budget build building business busy buy cable cake call camera camp cancel cancer car card care case cash cat cause cell center central certificate chair chance change channel charge cheap check child children choose church city claim class clean clear client clinic close clothes club coach coat code coffee cold collect college color colour come comment common community company complaint computer conference confirm contact contract cook cool copy corner correct cost country couple course court cover credit cup current customer cut daily damage dark data date daughter day days dead deal dear death decide deep delay delete deliver delivered delivery department deposit desk detail details device diagnosis die different difficult dinner direct director discount doctor document dog dollar door double doubt draft dream dress drink drive driver drop drug due early easy eat economy education effect egg eight election email emergency employee empty end engine enjoy enough enter entry error evening event exact exam example except exchange excuse exercise expensive experience expire explain extra eye face fact fail fair fall family famous far farm fast father fee feel female festival fever field fight file fill film final find fine finish fire firm first fish five fix flat flight floor flower fly follow food foot football forest forget form forward four free fresh friend front fruit full fun fund funny furniture future game garden gas gate general gift girl give glad glass go goal gold good goods government grand great green grey ground group grow guarantee guess guest guide guitar gun hair half hall hand happen happy hard hat head health hear heart heat heavy help here high hill history hit hold hole holiday home hope horse hospital hot hotel hour house household huge human hundred hungry hurry hurt husband ice idea illness image important inch include income increase information injury inside insurance interest interview invoice island issue item jacket job join journey judge juice jump junior just keep key kid kill kind king kitchen know label lady lake lamp land language large last late laugh law lawyer lead learn leave left leg legal less lesson letter level library licence license lie life lift light limit line list listen little live loan local lock long look lose loss lost lot loud love low luck lunch machine mail main make male man manage manager map mark market married match matter meal mean measure meat medical medicine meet meeting member memory menu message metal middle mile milk million mind minute mirror miss mistake mobile model modern moment money monitor month moon morning mother mountain mouth move movie museum music name narrow nation nature nearly neck neighbor neighbour network never new news next nice night nine noise normal north nose note notice now number nurse object ocean offer office officer often oil old online only open operation opinion option orange order organization original outside oven owner pack package page paid pain paint pair paper parcel parent park part party pass passenger passport password past patient pay payment peace pen pension people perfect perhaps period permit person pet phone photo piano pick picture piece pink place plan plane plant plastic plate play player please point police policy pool poor popular position possible post pound power practice prefer prescription present president press pretty price prime print prison private prize problem process produce product profit program project promise proof property protect proud public pull purchase purpose push put quality quarter queen question queue quick quiet quite radio rain raise rate rather read ready real really reason receipt receive recent record red reduce refund refuse region register regular relation release remember remind remove rent repair repeat replace reply report request require reservation reset respect response rest restaurant result return review reward rice rich ride right ring rise river road rock roof room round route rule run sad safe salad salary sale salt sand save say scale school science score screen sea search season seat second secret section security see sell send senior sentence serious serve service session set settle seven shape share sheet ship shipment shirt shoe shop short shoulder show shower sick side sign signature silver simple sing single sister sit site situation six size skin sky sleep slow small smart smell smile smoke snow soap sofa soft software sold solution son song soon sorry sort sound soup south space speak special speed spend spirit spoon sport spring square staff stage stairs stamp stand star start state statement station stay steal step still stock stomach stone stop store storm story straight street strong student study style subject success sudden sugar suggest suit summer sun supplier supply support sure surgery surprise sweet swim system table tablet take talk tall tank tax taxi tea teach teacher team technical telephone television tell temperature ten tenant terms test thank thanks theatre thick thin thing think third thousand three throw ticket tie time tired title today together toilet tomorrow tonight tool tooth top total touch tour towel tower town toy track trade traffic train transfer travel treat treatment tree trial trip trouble truck true trust try turn two type ugly uncle understand unit university update upgrade urgent use user usual vacation valid value van vegetable vehicle verify very video view village visa visit voice wait walk wall want war warm warranty wash waste watch water way weak wear weather wedding week weekend weight welcome west wet wheel white whole wide wife wild win wind window wine winter wire wish witness woman wonder wood word work world worry worse wrong yard year yellow yesterday young zero
-""".split()
+""")
 
-PRODUCTS_EN: Final = """
+PRODUCTS_EN: Final = options("""
 iPhone 14|Galaxy Buds Pro|Air Fryer XL|Kindle Paperwhite|Echo Dot|Model 3|Surface Pro|Dyson V11|PlayStation 5|Golden Harvest Granola|Blue Ridge Backpack|Silk Pillowcase|Trail Runner 2|Nordic Lamp|Bamboo Cutting Board|Classic Crew Socks|Stainless Kettle|Ultra HD Monitor|Wireless Mouse M310|Hydrating Face Cream|Organic Green Tea|Baby Monitor Duo|Yoga Mat Plus|Garden Hose 30m|Premium Plan|Gold Card|Basic Package|Travel Mug|Winter Parka|Vintage Denim|Standing Desk|Espresso Machine|Memory Foam Mattress|Smart Watch Series 6|Rose Gold Bracelet|Jasmine Candle|Victoria Sofa|Madison Chair|Austin Boots|Charlotte Dress|Oxford Shirt|Chelsea Boots|Brooklyn Bag|Windsor Knot Tie|Aurora Headphones|Phoenix Tent
-""".strip().split("|")
+""")
 
-PRODUCTS_ZH: Final = """
+PRODUCTS_ZH: Final = words("""
 蓝牙耳机 保温杯 电饭煲 羊毛围巾 空气炸锅 运动鞋 儿童书包 真丝枕套 护手霜 机械键盘 登山包 床上四件套 折叠伞 台灯 扫地机器人 电动牙刷 智能手表 瑜伽垫 羽绒服 牛仔裤 连衣裙 白衬衫 高跟鞋 马丁靴 黄金项链 金毛狗粮 龙井茶 毛尖 普洱茶 王老吉凉茶 明前绿茶 云南白药牙膏 汤锅 石榴 江米条 雷竹笋 安神枕 康乃馨 万年历 花露水 方便面 白玉手镯 紫砂壶 宣纸 毛笔 充电宝 手机壳 数据线 投影仪 显示器 路由器 麦克风 婴儿车 纸尿裤 奶粉 辅食机
-""".split()
+""")
 
-DRUGS_EN: Final = """
+DRUGS_EN: Final = words("""
 aspirin ibuprofen metformin lisinopril atorvastatin amoxicillin omeprazole sertraline warfarin insulin Lipitor Zoloft Tylenol prednisone gabapentin losartan albuterol Xanax Advil Humira
-""".split()
+""")
 
-DRUGS_ZH: Final = """
+DRUGS_ZH: Final = words("""
 阿司匹林 布洛芬 二甲双胍 阿莫西林 头孢 胰岛素 硝苯地平 奥美拉唑 维生素 板蓝根 青霉素 甲硝唑 氯雷他定 钙片
-""".split()
+""")
 
-NATIONS: Final = """
+NATIONS: Final = words("""
 American British French German Italian Spanish Chinese Japanese Korean Indian Russian Brazilian Mexican Canadian Australian Turkish Polish Dutch Swedish Norwegian Danish Finnish Greek Irish Scottish Hungarian Czech Portuguese Egyptian Nigerian Kenyan Iranian Iraqi Israeli Thai Vietnamese Indonesian Filipino Pakistani Ukrainian Romanian Bulgarian Croatian Serbian Swiss Austrian Belgian Argentine Chilean Colombian Cuban Muslim Christian Jewish Buddhist Catholic Hindu Welsh European African Asian
-""".split()
+""")
+
+ACRONYMS: Final = words("""
+ATM PIN FAQ PDF USB GPS TV CEO CFO CTO HR IT VAT DIY ID PC CPU RAM SIM SMS URL API SQL HTML PO PR QA ETA ASAP FYI BTW RSVP AC DC LED LCD SUV EV DVD CD DJ VIP MRI CT ECG EKG ICU ER BP HR BMI DNA RNA HIV COPD UTI IV OTC PCR TBC TBA RIP OK USD EUR GBP IRA APR ROI KPI B2B SKU NDA LLM AI ML UI UX OS VPN WIFI PPT DOC JPG AM PM BBQ PJ XL XXL AKA DOB SSN MRN ZIP IBAN BIC SWIFT RR EU4 NB PS NW SE
+""")

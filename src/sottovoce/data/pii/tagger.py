@@ -114,7 +114,7 @@ class Tagger:
         single = (tags >= SINGLE.start) & (tags < SINGLE.stop)
         firsts = np.flatnonzero(((tags >= BEGIN.start) & (tags < BEGIN.stop)) | single)
         lasts = np.flatnonzero(((tags >= END.start) & (tags < END.stop)) | single)
-        sure = _certainty(scores, tags, firsts, lasts, self.network.unit)
+        sure = _certainty(scores, tags, firsts, self.network.unit)
         for first, last, score in zip(firsts.tolist(), lasts.tolist(), sure, strict=True):
             window = pack[int(tokens.text[first])]
             start = window.start + int(tokens.start[first])
@@ -140,9 +140,7 @@ def load_tagger(path: Path | None = None) -> Tagger:
     return Tagger(load_network(path or _WEIGHTS))
 
 
-def _certainty(
-    scores: NDArray[np.int32], tags: Ints, firsts: Ints, lasts: Ints, unit: float
-) -> list[float]:
+def _certainty(scores: NDArray[np.int32], tags: Ints, firsts: Ints, unit: float) -> list[float]:
     """For each span, the probability of being no nothing, at its least sure token."""
     if len(firsts) == 0:
         return []

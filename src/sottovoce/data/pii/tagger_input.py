@@ -187,7 +187,7 @@ class _Sums:
     """Hashes of any parts of a sequence of characters."""
 
     def __init__(self, points: NDArray[np.uint32]) -> None:
-        size = 1 << max(10, int(len(points)).bit_length())
+        size = 1 << max(10, len(points).bit_length())
         self._up, self._down = _powers(size)
         self._sums = np.zeros(len(points) + 1, np.uint64)
         np.cumsum(
@@ -352,11 +352,10 @@ def _add_phrases(
     """Mark Han words, places and names of two to four characters."""
     here = np.flatnonzero(kind == HAN)
     for size in (2, 3, 4):
-        whole = np.ones(len(here), bool)
-        whole[len(here) - size + 1 :] = False
-        ahead = start[here[size - 1 :]] - start[here[: len(here) - size + 1]]
-        whole[: len(here) - size + 1] &= ahead == size - 1
-        first = here[whole]
+        # With too few characters both parts are empty.
+        last = here[size - 1 :]
+        first = here[: len(last)]
+        first = first[start[last] - start[first] == size - 1]
         found_rows, found = lexicon.find(sums(start[first], start[first] + size))
         if size == 2:
             rows[first, 1] = np.where(found_rows > 0, found_rows.astype(np.int64) + FIXED_ROWS, 0)

@@ -77,7 +77,9 @@ class Network:
         shapes = [(self.flags, (len(FLAGS), width)), (self.bias, (width,))]
         shapes += [(layer.weights, (3, width, width)) for layer in self.layers]
         shapes += [(self.head, (width, len(self.head_bias)))]
-        wrong = [f"{part.shape} instead of {shape}" for part, shape in shapes if part.shape != shape]
+        wrong = [
+            f"{part.shape} instead of {shape}" for part, shape in shapes if part.shape != shape
+        ]
         if wrong or len(self.table) < FIXED_ROWS + int(self.lexicon.rows.max()) + 1:
             raise ModelError(f"the tagger's weights do not fit each other: {', '.join(wrong)}")
         if 3 * width * 127 * HIGHEST >= EXACT:
@@ -188,7 +190,9 @@ def _assembled(parts: dict[str, NDArray[Any]], head: dict[str, Any]) -> Network:
         )
         for index, reach in enumerate(head["reaches"])
     )
-    lexicon = Lexicon(parts["lexicon.keys"], parts["lexicon.rows"], parts["lexicon.flags"])
+    lexicon = Lexicon(
+        parts["lexicon.keys"], parts["lexicon.rows"], parts["lexicon.flags"].astype(np.uint32)
+    )
     return Network(
         table=parts["embedding.table"].astype(np.int8),
         flags=parts["embedding.flags"].astype(np.float32),
