@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -55,6 +56,10 @@ class Group:
     weight: float
 
 
+def _between_marks(mark: str, draw: Callable[[], str]) -> str:
+    return f"{mark}{draw()}{chr(_CLOSE)}"
+
+
 class _Slots(Mapping[str, str]):
     """Slots that are filled when they are asked for, each time anew, with marks around names."""
 
@@ -66,7 +71,7 @@ class _Slots(Mapping[str, str]):
         self._draw: dict[str, Callable[[], str]] = dict(plain)
         for slot, (kind, draw) in named.items():
             mark = chr(_OPEN + _KINDS.index(kind))
-            self._draw[slot] = lambda mark=mark, draw=draw: f"{mark}{draw()}{chr(_CLOSE)}"
+            self._draw[slot] = partial(_between_marks, mark, draw)
 
     def __getitem__(self, name: str) -> str:
         return self._draw[name.rstrip("0123456789")]()

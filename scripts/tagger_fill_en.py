@@ -4,52 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tagger_names import Names, pinyin_family, pinyin_given
-from tagger_words import ACRONYMS, DRUGS_EN, NATIONS, PRODUCTS_EN, WORDS_EN, options, words
+from tagger_values import (
+    CITY_HEADS,
+    COIN_A,
+    COIN_B,
+    COIN_C,
+    COLOURS,
+    DAYS,
+    FIRM_ENDS,
+    FIRM_KNOWN,
+    FIRM_NOUNS,
+    FIRM_WORDS,
+    FOREIGN,
+    LANGUAGES,
+    MONTHS,
+    POSTAL_AREAS,
+    STREET_NAMES,
+    STREETS,
+)
+from tagger_words import ACRONYMS, DRUGS_EN, NATIONS, PRODUCTS_EN, WORDS_EN, words
 
 T = TypeVar("T")
-
-_DAYS: Final = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-_MONTHS: Final = words(
-    "January February March April May June July August September October November December"
-)
-STREETS: Final = words("""
-Street Street St St. Road Road Rd Rd. Avenue Ave Ave. Lane Ln Drive Dr Dr. Court Ct Boulevard Blvd Way Place Pl Terrace Close Crescent Square Parkway Pkwy Highway Hwy Trail Circle Cir Row Hill Gardens Grove Mews Quay Alley Loop Plaza Mall Ridge Meadows Mission Walk Wharf
-""")
-_STREET_NAMES: Final = words("""
-Main High Church Park Oak Maple Elm Cedar Pine Washington Lake Hill Walnut Spring North Ridge Meadow Forest River Station Victoria Green Mill King Queen Market Bridge Chestnut Sunset Railroad Cherry Dogwood Broad Hickory College Highland Franklin Jefferson First Second Third Fourth Fifth Sixth 1st 2nd 3rd 4th 5th 12th 42nd Rose Orchard Manor School Springfield Willow Birch Ash Vine Prospect Union Center Court Water Front Crown Abbey Castle Cross Grange Sandy Stony Old New
-""")
-_FOREIGN: Final = options("""
-{x}straße {n}|{x}strasse {n}|{x}str. {n}|{x}weg {n}|{x}gasse {n}|{x}platz {n}|Am {x} {n}|An der {x} {n}|{x}er Straße {n}|rue {x} {n}|{n} rue {x}|{n}, rue de {x}|{n} Avenue {x}|{n} avenue de la {x}|{n} boulevard {x}|{n} place {x}|{n}, chemin {x}|Calle {x} {n}|Calle {x}, {n}|C/ {x}, {n}|Avenida {x} {n}|Plaza de {x} {n}|Paseo {x} {n}|Via {x} {n}|Via {x}, {n}|Viale {x} {n}|Piazza {x} {n}|Corso {x} {n}|Rua {x} {n}|Rua {x}, {n}|Travessa {x} {n}|Praça {x} {n}|ul. {x} {n}|ul. {f} {x} {n}|{x} {n}|{x}ova {n}|{x}ská {n}|ulica {x} {n}|{x} ulica {n}|{x} u. {n}.|{x} utca {n}.|{x} út {n}.|{x} tér {n}.|{x}gatan {n}|{x}vägen {n}|{x}vej {n}|{x}gade {n}|{x}veien {n}|{x}gata {n}|{x}katu {n}|{x}tie {n}|{x}straat {n}|{x}laan {n}|{x}weg {n}|{x}plein {n}|{x} Cad. No:{n}|{x} Sokak {n}|Jalan {x} {n}|Jl. {x} No. {n}|{x} Marg {n}|{n} {x} Nagar|{x}stræde {n}|Str. {x} {n}|Bulevardul {x} {n}|{x} iela {n}|{x} g. {n}|{x}backen {n}|{x}holm {n}|{x}dal {n}|{x}berg {n}|{x}by {n}|{n} Ferme {x}|Hauptstrasse {n}|Storgatan {n}|Bahnhofstr. {n}
-""")
-FIRM_ENDS: Final = options("""
-Inc|Inc.|Incorporated|Ltd|Ltd.|LLC|Corp|Corp.|Corporation|PLC|GmbH|AG|S.A.|SA|BV|Oy|AB|A/S|Co.|Company|Group|Holdings|Partners|& Co|and Sons|& Sons|Brothers|Pty Ltd|LLP|Srl|SpA|Kft
-""")
-FIRM_NOUNS: Final = options("""
-Bank|Insurance|Insurance Group|Investments|Capital|Logistics|Solutions|Systems|Technologies|Software|Labs|Pharmaceuticals|Pharma|Airlines|Airways|Energy|Foods|Motors|Electric|Telecom|Media|Records|Studios|Pictures|Publishing|Press|Consulting|Associates|Foundation|Institute|Trust|Society|Association|Federation|Union|Hospital|Medical Center|Clinic|Health|Healthcare|University|College|School|Academy|High School|Museum|Library|Theatre|Orchestra|Hotel|Hotels|Restaurant|Bakery|Market|Stores|Supermarkets|Industries|Manufacturing|Chemicals|Steel|Mining|Construction|Properties|Realty|Security|Analytics|Data|Networks|Robotics|Dynamics|Global|International|Worldwide|Services|Financial|Mutual|Savings Bank|Credit Union|Brewery|Coffee|Outfitters|Apparel|Sports|Football Club|FC|United|City Council|Police Department|Fire Department|Ministry of Health|Chamber of Commerce|Law Firm|Ventures|Advisors|Entertainment|Games|Interactive|Digital|Design|Collective|Cooperative
-""")
-_FIRM_WORDS: Final = options("""
-Blue|Red|Green|Golden|Silver|Black|White|North|South|East|West|Northern|Southern|Pacific|Atlantic|Global|United|National|American|European|First|Royal|Grand|Bright|Clear|Rapid|Swift|Smart|Open|Summit|Pinnacle|Horizon|Vertex|Apex|Delta|Omega|Alpha|Nova|Stellar|Lunar|Solar|Quantum|Fusion|Titan|Phoenix|Eagle|Falcon|Lion|Bear|Wolf|Oak|Cedar|Maple|River|Lake|Ocean|Mountain|Harbor|Bridge|Crystal|Diamond|Iron|Stone|Beacon|Liberty|Heritage|Pioneer|Frontier|Century|Metro|Urban|Central|Capital|Premier|Elite|Prime|Credit|Cash|Health|Pocket|Power|Planet|Cycle|Aunt|Uncle|Happy|Lucky|Sunny|Fresh|Pure|True|Trust|Noble|Guardian|Shield|Castle|Tower|Gate|Cloud|Data|Cyber|Digital|Micro|Bio|Eco|Agri|Aero|Geo|Med|Care|Home|Life|Mind|Next|New|Old|Little|Big
-""")
-FIRM_KNOWN: Final = options("""
-Microsoft|Google|Apple|Amazon|Facebook|Meta|Netflix|Tesla|Toyota|Honda|BMW|Siemens|Bosch|Nestlé|Nokia|Ericsson|IKEA|Volvo|Samsung|Sony|LG|Intel|IBM|Oracle|SAP|Adobe|Cisco|Dell|HP|Nvidia|AMD|Uber|Lyft|Airbnb|Spotify|Twitter|LinkedIn|PayPal|Visa|Mastercard|Walmart|Target|Costco|Tesco|Aldi|Lidl|Starbucks|McDonald's|Burger King|KFC|Coca-Cola|Pepsi|Unilever|Pfizer|Moderna|Bayer|Novartis|Roche|Shell|BP|Exxon|Chevron|Total|Boeing|Airbus|Lufthansa|Ryanair|Delta Air Lines|United Airlines|FedEx|UPS|DHL|HSBC|Barclays|Citibank|Wells Fargo|Chase|Bank of America|Goldman Sachs|JPMorgan|Morgan Stanley|Deutsche Bank|ING|Santander|AXA|Allianz|Geico|Reuters|CNN|BBC|NBC|Fox News|the New York Times|The Guardian|Harvard|Yale|MIT|Stanford|Oxford University|the Red Cross|UNICEF|NASA|FBI|CIA|the United Nations|NATO|the EU|the European Commission|the World Bank|WHO|Greenpeace|FIFA|UEFA|the NBA|NFL|Manchester United|Real Madrid|the Supreme Court|Congress|the Senate|Parliament|the Labour Party|Mayo Clinic|Verizon|AT&T|Vodafone|Comcast|Zara|H&M|Nike|Adidas|Puma|Levi's|Gucci|eBay|Alibaba|Tencent|Huawei|Xiaomi|Deloitte|KPMG|PwC|McKinsey|Accenture|Blackberry|Motorola|Xerox|Kodak|General Electric|General Motors|Ford
-""")
-_COIN_A: Final = words(
-    "ver num enig pow plan mic gal cod ber vax zil ther lum ori nex syn opt ava cel den fal gra hel iso jun kal lem mon nor pal qua ros sol tel uma vis wex xan yor zen tri ko ba al bri cla"
-)
-_COIN_B: Final = words("da med bil or eco mo ra ti lo ve na so lu di ka ma re si to va")
-_COIN_C: Final = words(
-    "fero ii ma io bit systems ta lo ra vate soft ware ly fy ix on us a os ent era ica ium tech logic zon via pal net nova gen dyne mark line press"
-)
-_CITY_HEADS: Final = words("North South East West New Port Lake Saint San Bad")
-_POSTAL_AREAS: Final = words("SW NW E W EC BS M")
-_LANGUAGES: Final = words(
-    "English French German Spanish Italian Portuguese Russian Arabic Hindi Japanese Mandarin Korean Dutch Swedish Greek Latin Turkish"
-)
-_COLOURS: Final = words("red blue green black white grey silver gold pink purple navy beige")
 
 
 class EnglishValues:
@@ -147,7 +126,7 @@ class EnglishValues:
     # --- organisations --------------------------------------------------------------------------
 
     def _coined(self) -> str:
-        word = self.pick(_COIN_A) + self.pick([*_COIN_B, ""]) + self.pick(_COIN_C)
+        word = self.pick(COIN_A) + self.pick([*COIN_B, ""]) + self.pick(COIN_C)
         return self.pick([word.capitalize(), word.capitalize(), word.upper()[:4], word.title()])
 
     def org(self) -> str:
@@ -160,21 +139,21 @@ class EnglishValues:
         if share < 0.255:
             joint = self.pick([" and ", " & ", ", and "])
             return f"{last}, {self.last()}{joint}{self.last()}"
-        if share < 0.32:
+        if share < 0.29:
             return " ".join(
-                self.pick(self.names.words).capitalize() for _ in range(self.number(1, 3))
+                self.pick(self.names.words).capitalize() for _ in range(self.number(2, 3))
             )
-        if share < 0.34:
+        if share < 0.31:
             return f"{last} & {self.last()}"
         if share < 0.40:
             return f"{last} {self.pick(FIRM_NOUNS)}"
         if share < 0.50:
             ending = self.pick(FIRM_NOUNS) if self.chance(0.8) else self.pick(FIRM_ENDS)
-            return f"{self.pick(_FIRM_WORDS)} {self.pick([*_FIRM_WORDS, ''])} {ending}".replace(
+            return f"{self.pick(FIRM_WORDS)} {self.pick([*FIRM_WORDS, ''])} {ending}".replace(
                 "  ", " "
             )
         if share < 0.56:
-            return f"{self.pick(_FIRM_WORDS)}{self.pick(['', ' '])}{self.pick(_FIRM_WORDS).lower() if self.chance(0.5) else self.pick(_FIRM_WORDS)}"
+            return f"{self.pick(FIRM_WORDS)}{self.pick(['', ' '])}{self.pick(FIRM_WORDS).lower() if self.chance(0.5) else self.pick(FIRM_WORDS)}"
         if share < 0.72:
             return self._coined() + self.pick(["", "", "", f" {self.pick(FIRM_ENDS)}"])
         if share < 0.80:
@@ -186,7 +165,7 @@ class EnglishValues:
                     f"St. {self.first()}'s {self.pick(['Hospital', 'School', 'Church', 'College'])}",
                     f"Bank of {self.place()}",
                     f"Ministry of {self.pick(['Health', 'Justice', 'Education', 'Finance'])}",
-                    f"{self.pick(['Department', 'Institute'])} of {self.pick(_FIRM_WORDS)} Studies",
+                    f"{self.pick(['Department', 'Institute'])} of {self.pick(FIRM_WORDS)} Studies",
                     f"FC {self.city()}",
                     f"{self.first()}'s {self.pick(['Bakery', 'Diner', 'Pizza', 'Garage', 'Salon'])}",
                 ]
@@ -212,7 +191,7 @@ class EnglishValues:
                 words("ville ton bury ford stad berg burg by land shire")
             )
         else:
-            name = f"{self.pick(_CITY_HEADS)} {self.last()}"
+            name = f"{self.pick(CITY_HEADS)} {self.last()}"
         return name.upper() if self.chance(0.12) else name
 
     def country(self) -> str:
@@ -229,7 +208,7 @@ class EnglishValues:
     def _street_name(self) -> str:
         share = self.rng.random()
         if share < 0.4:
-            return self.pick(_STREET_NAMES)
+            return self.pick(STREET_NAMES)
         if share < 0.7:
             return self.last()
         if share < 0.85:
@@ -244,7 +223,7 @@ class EnglishValues:
             heading = self.pick(["", "", "", "N ", "S. ", "West ", "E "])
             ahead = f"{self.number(1, 9999)} " if self.chance(0.1) else ""
             return f"{ahead}{number} {heading}{name}" if self.chance(0.85) else name
-        pattern = self.pick(_FOREIGN)
+        pattern = self.pick(FOREIGN)
         base = self.last() if self.chance(0.6) else self.pick(self.names.cities)
         text = pattern.replace("{x}", base).replace("{f}", self.first()).replace("{n}", number)
         if self.chance(0.2):
@@ -261,7 +240,7 @@ class EnglishValues:
                 f"{self.number(10000, 99999)}-{self.number(1000, 9999)}",
                 f"{self.number(100, 999)} {self.number(10, 99)}",
                 f"{self.number(1000, 9999)} {chr(65 + self.number(0, 25))}{chr(65 + self.number(0, 25))}",
-                f"{self.pick(_POSTAL_AREAS)}{self.number(1, 20)} {self.number(1, 9)}AB",
+                f"{self.pick(POSTAL_AREAS)}{self.number(1, 20)} {self.number(1, 9)}AB",
                 f"{self.pick('KMVT')}{self.number(1, 9)}A {self.number(1, 9)}B{self.number(1, 9)}",
                 f"{self.number(10000, 99999)}-{self.number(100, 999)}",
             ]
@@ -323,6 +302,27 @@ class EnglishValues:
         joint = self.pick([", ", ", ", ", ", "\n", "\n", "\n ", " ", ",\n", "\n, "])
         return joint.join([*parts, *place])
 
+    def domain(self) -> str:
+        """A name on the network, often made of names and words."""
+        words_, pick = self.names.words, self.pick
+        first = pick([self.first, self.last, self._coined, lambda: pick(words_)])()
+        rest = pick(["", "", f"-{pick(words_)}", pick(words_)])
+        ends = [
+            "com",
+            "com",
+            "org",
+            "net",
+            "hu",
+            "us",
+            "de",
+            "co.uk",
+            "io",
+            "cn",
+            "info",
+            "example",
+        ]
+        return f"{first}{rest}.{pick(ends)}".replace(" ", "").lower()
+
     # --- what is nobody's -----------------------------------------------------------------------
 
     def plain(self) -> dict[str, Callable[[], str]]:
@@ -351,10 +351,26 @@ class EnglishValues:
                 ),
             ),
             "email": lambda: (
-                f"{self.first()}{pick(['.', '', '_'])}{self.last()}@{pick(['mail.example', 'post.example', 'corp.example'])}".lower().replace(
-                    " ", ""
+                (
+                    f"{self.first()}{pick(['.', '', '_', '-', pick('ABCDEFGHJKLMNRSTW')])}"
+                    f"{self.last()}{pick(['', '', str(n(1, 99))])}@{self.domain()}"
+                ).replace(" ", "")
+                if self.chance(0.5)
+                else (f"{self.first()}{pick(['.', '_', ''])}{self.last()}@{self.domain()}")
+                .lower()
+                .replace(" ", "")
+            ),
+            "iban": lambda: (
+                f"{pick(['DE', 'GB', 'FR', 'NL', 'ES', 'IT', 'SE', 'CH'])}{n(10, 99)}"
+                + pick(["", " "])
+                + pick(["".join, " ".join])(
+                    [
+                        pick([f"{n(1000, 9999)}", "".join(chr(65 + n(0, 25)) for _ in range(4))])
+                        for _ in range(n(3, 6))
+                    ]
                 )
             ),
+            "domain": self.domain,
             "url": lambda: f"www.{pick(fillers)}{pick(fillers)}.example",
             "card": lambda: " ".join(str(n(1000, 9999)) for _ in range(4)).replace(
                 " ", pick(["", " ", "-"])
@@ -364,11 +380,11 @@ class EnglishValues:
             ),
             "date": lambda: pick(
                 [
-                    f"{n(1, 28)} {pick(_MONTHS)} {n(1950, 2026)}",
-                    f"{pick(_MONTHS)} {n(1, 28)}, {n(1950, 2026)}",
+                    f"{n(1, 28)} {pick(MONTHS)} {n(1950, 2026)}",
+                    f"{pick(MONTHS)} {n(1, 28)}, {n(1950, 2026)}",
                     f"{n(1, 12):02d}/{n(1, 28):02d}/{n(1950, 2026)}",
                     f"{n(1950, 2026)}-{n(1, 12):02d}-{n(1, 28):02d}",
-                    f"{pick(_MONTHS)} {n(1, 28)}",
+                    f"{pick(MONTHS)} {n(1, 28)}",
                 ]
             ),
             "time": lambda: pick(
@@ -378,9 +394,9 @@ class EnglishValues:
                     f"{n(1, 12)}{pick(['am', 'pm'])}",
                 ]
             ),
-            "day": lambda: pick(_DAYS),
-            "weekday": lambda: pick(_DAYS),
-            "month": lambda: pick(_MONTHS),
+            "day": lambda: pick(DAYS),
+            "weekday": lambda: pick(DAYS),
+            "month": lambda: pick(MONTHS),
             "year": lambda: str(n(1890, 2026)),
             "age": lambda: str(n(1, 99)),
             "money": lambda: pick(
@@ -398,8 +414,8 @@ class EnglishValues:
             ),
             "drug": lambda: pick(DRUGS_EN),
             "nat": lambda: pick(NATIONS),
-            "language": lambda: pick(_LANGUAGES),
-            "colour": lambda: pick(_COLOURS),
+            "language": lambda: pick(LANGUAGES),
+            "colour": lambda: pick(COLOURS),
             "sign": lambda: pick(["!", ".", "?", "...", ",", " :)", "!!"]),
             "word": lambda: pick(fillers),
             "Word": lambda: pick(fillers).capitalize(),

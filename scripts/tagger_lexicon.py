@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 from tagger_corpus import Corpus, Marked
-from tagger_fill_en import FIRM_ENDS, FIRM_KNOWN, FIRM_NOUNS, STREETS
 from tagger_names import (
     HAN_GIVEN,
     HAN_SURNAMES_OF_TWO,
@@ -19,6 +18,7 @@ from tagger_names import (
     pinyin_given,
     transliterated,
 )
+from tagger_values import FIRM_ENDS, FIRM_KNOWN, FIRM_NOUNS, STREETS
 from tagger_words import WORDS_EN, WORDS_ZH, words
 
 from sottovoce.data.pii.tagger_input import BIT, Lexicon, fold, keys_of, pair_key

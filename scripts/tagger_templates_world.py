@@ -149,6 +149,26 @@ NOTHING_EN: Final = """
 [Bot|User|System|Assistant|Seller|Support|Admin|Me|Host|Caller|Buyer|Q|A]: {word} {word2} {word3}[.|?|!|]
 [Bot|Agent|User|Assistant]: [which|what|how] {word} {word2} {word3}? [User|Customer|Me]: {word4} {word5}
 [C'mon|Y'all|O'clock|Ma'am|Rock 'n' roll|'Cause|Goin' out|Gimme|Gonna|Wanna|Dunno|Ain't it], {word} {word2} {word3}[!|.|]
+{num}. {Word} [the|your|to|on|all|it|for] {word2} {word3}[: |. |, ]{word4} {word5} {word6}.
+{num}. **{Word} {Word2}**: {Word3} [the|your|a|to] {word4} {word5}.
+- **{Word}**: {word2} {word3} {word4}¶- **{Word2}**: {word5} {word6}
+{Word} [the|your|to|on|all|our|a|it|for|and|with|or] {word2} {word3} [and|to|or|the|of|in] {word4}[.|,|!|:] {Word2} [the|your|to|on|all|our|a|it|for|and|with|or] {word5} {word6}.
+{Word}, [you|we|I|it|please|they] [can|will|should|must|may|need to] {word} {word2} {word3}. {Word2} {word4} {word5}.
+[First|Next|Then|Finally|Firstly|Lastly|Once done|After that|Step {num}][,|:] {word} [the|your|to] {word2} {word3}.
+[Our|Your|Each|Every|All|These|Those|Any|Another|Both] {word} {word2} [is|are|will|can] {word3} {word4}. [Our|Your|The|This] {word5} {word6}.
+[the|a|our|your|this] [Premium|Platinum|Standard|Freemium|Pro|Basic|Business|Starter] [account|plan|{word}] [is|has|lets you] {word2} {word3}.
+"{Word} {Word2}" [button|tab|section|page|menu|option], {word} {word2}
+[α|β|γ|ε|δ|σ|λ|π|μ|θ|x|n|k] [=|{lt}|≤|{gt}|≥|is|and|or|of] [{num}|δ|n|1e-5|0.{num}][,|.|] {word} {word2}
+{word} {num}¶{word2} {num2}¶{Word3} {num3}
+{word} ({acr}) {word2} {word3}, {acr2} {word4}
+`{word}.{word2}` {word3} `--{word4} {num}`, {word5} {word6}
+[IBAN|Account|Acct|Bank details|Transfer to|Pay into|My account is|send it to][:| :|] {iban}[.|, {word} {word2}|]
+{iban}
+[Visit|See|Open|Check|Go to|Is|Has anyone used] [www.|http://|https://|]{domain}[/{word}|][.|, {word} {word2}| for {word} {word2}|?]
+{domain}
+[Mail|Write to|Email me at|My email is|contact|Reply to|cc] {email}[.|, {word} {word2}|]
+{email}¶{phone}¶{domain}
+{word} {word2} {email} {word3} {word4}
 [My|The|This|Your|Our|An|No|Any] {acr} [is|was|has|does not work|card|code|number|file|form] {word} {word2}[.|?|]
 [at the|from the|with an|use the|enter your|via|by|no] {acr}[,|.|] {word} {word2} {word3}
 {acr}: {num}

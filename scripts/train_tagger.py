@@ -34,6 +34,7 @@ from sottovoce.data.pii.tagger_input import (
     FLAGS,
     HAN,
     LETTER,
+    SMALL,
     UNKNOWN_HAN,
     UNKNOWN_WORD,
     Lexicon,
@@ -170,11 +171,21 @@ def forget(tokens: Tokens, tags: NDArray[np.int64], rng: np.random.Generator) ->
     lost = rng.random(count) < np.where(named, 0.35, 0.2)
     tokens.rows[lost & letters, 0] = UNKNOWN_WORD
     mix(tokens, letters & ~named & (rng.random(count) < 0.12), 4, rng)
-    mix(tokens, han & ~named & (rng.random(count) < 0.06), 2, rng)
-    strange = lost & ~named & (rng.random(count) < 0.3)
+    mix(tokens, han & ~named & (rng.random(count) < 0.08), 2, rng)
+    small = letters & ~named & (tokens.rows[:, 4] < SMALL + 3)
+    tokens.rows[small & (rng.random(count) < 0.05), 4] += 3
+    strange = lost & ~named & (rng.random(count) < 0.45)
     tokens.flags[strange] &= np.uint32(~BIT["common word"] & 0xFFFFFFFF)
     tokens.rows[(rng.random(count) < 0.06) & han, 0] = UNKNOWN_HAN
     tokens.rows[(rng.random(count) < 0.2) & han, 1] = 0
+    # Two to five characters in a row of which nothing is known but each for itself.
+    begins = rng.random(count) < 0.05
+    unseen = begins.copy()
+    for further in range(1, 5):
+        unseen[further:] |= begins[:-further] & (rng.random(count - further) < 0.8)
+    tokens.rows[unseen & han, 1] = 0
+    words = BIT["word begins"] | BIT["word goes on"]
+    tokens.flags[unseen & han] &= np.uint32(~words & 0xFFFFFFFF)
     for slot in (1, 2, 3):
         tokens.rows[(rng.random(count) < 0.06) & letters, slot] = 0
     for name, bit in BIT.items():

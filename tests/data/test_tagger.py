@@ -162,6 +162,11 @@ def test_a_text_does_not_feel_what_is_beside_it(
     assert tagger.batch(texts)[:size] == alone
 
 
+@pytest.mark.parametrize("text", ["王", "王小", "王小明", "a", "1", "\n", "\ud800", "王\n李"])
+def test_texts_shorter_than_any_phrase_are_read(tagger: Tagger, text: str) -> None:
+    assert all(span.end <= len(text) for span in tagger.spans(text))
+
+
 def test_offsets_count_characters_of_the_input(tagger: Tagger) -> None:
     text = "😀𠀀 My name is Maria Garcia. 😀我叫王小明。"
     named = [text[s.start : s.end] for s in tagger.spans(text) if s.kind == "PERSON"]

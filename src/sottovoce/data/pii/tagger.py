@@ -61,7 +61,7 @@ class Tagger:
     """
 
     network: Network
-    caution: float = 0.0
+    caution: float = 1.0
 
     def spans(self, text: str) -> list[Span]:
         """Find the spans of one text.

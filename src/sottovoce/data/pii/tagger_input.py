@@ -29,9 +29,10 @@ _EDGE_POINT: Final = 0x110000
 NOTHING, UNKNOWN_WORD, UNKNOWN_HAN, UNKNOWN_SIGN = range(4)
 _DIGITS: Final = 4
 _LONGEST_NUMBER: Final = 9
-_SHAPES: Final = _DIGITS + _LONGEST_NUMBER
+SMALL: Final = _DIGITS + _LONGEST_NUMBER
+"""The row of a word in small letters; that of a Capitalised one stands three further on."""
 _LOOKS: Final = 12
-_PREFIXES: Final = _SHAPES + 3 * _LOOKS
+_PREFIXES: Final = SMALL + 3 * _LOOKS
 _ENDINGS: Final = _PREFIXES + 4096
 _SHORT_ENDINGS: Final = _ENDINGS + 4096
 FIXED_ROWS: Final = _SHORT_ENDINGS + 1024
@@ -248,7 +249,7 @@ def read(texts: list[str], lexicon: Lexicon) -> Tokens:
     start, end = runs[real], ends[real]
     looks = _looks(kinds, alphabet.upper[near], alphabet.cased[near], start, end)
     rows, flags = _rows(folded, kinds, start, end, lexicon)
-    rows[:, 4] = _SHAPES + looks * 3 + _gaps(kinds, start)
+    rows[:, 4] = SMALL + looks * 3 + _gaps(kinds, start)
     accents = np.concatenate([[0], np.cumsum((points >= 0xC0) & (kinds == LETTER))])
     flags[accents[end] > accents[start]] |= np.uint32(BIT["accent"])
     which = text_of[start]
