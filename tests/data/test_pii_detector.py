@@ -34,6 +34,9 @@ class Names:
         "12 Main St, Springfield, IL 62704": "ADDRESS",
     }
 
+    def batch(self, texts: list[str]) -> list[list[Span]]:
+        return [self.spans(text) for text in texts]
+
     def spans(self, text: str) -> list[Span]:
         places = ((text.find(name), name, kind) for name, kind in self.known.items())
         return sorted(Span(at, at + len(n), k, 0.8, "tagger") for at, n, k in places if at >= 0)
@@ -284,6 +287,9 @@ def test_a_tagger_is_asked_and_rules_hold_before_it() -> None:
 
 
 class Refusing:
+    def batch(self, texts: list[str]) -> list[list[Span]]:
+        return [self.spans(text) for text in texts]
+
     def spans(self, text: str) -> list[Span]:
         raise AssertionError("asked for nothing")
 

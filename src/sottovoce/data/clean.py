@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sottovoce.data.conversation import Conversation
 from sottovoce.data.dedupe import duplicate_conversations, duplicates
 from sottovoce.data.documents import Document
+from sottovoce.data.pii.ahead import ReadAhead
 from sottovoce.data.pii.replace import Replacement, Way
 from sottovoce.data.pii.span import Detector
 from sottovoce.data.scrub import scrub_conversation, scrub_document
 
 Item = TypeVar("Item", Conversation, Document)
+_TOGETHER: Final = 128
+"""Conversations whose texts are read together."""
 Text = Conversation | Document
 
 
@@ -89,8 +92,8 @@ def clean(
     kept: list[Item] = []
     entities = Counter[str]()
     touched = 0
-    for item in left:
-        scrubbed, counts = _scrubbed(item, scrubber)
+    for item, ahead in _ahead(left, scrubber):
+        scrubbed, counts = _scrubbed(item, ahead)
         entities.update(counts)
         touched += bool(counts)
         if scrubber.way != "drop":
@@ -99,6 +102,21 @@ def clean(
             kept.append(item)
     dropped = len(left) - len(kept)
     return tuple(kept), Removed(len(kept), len(repeated), dropped, touched, entities)
+
+
+def _ahead(items: Sequence[Item], scrubber: Scrubber) -> Iterator[tuple[Item, Scrubber]]:
+    """Each item, with a scrubber whose detector has read it beside others, which is faster."""
+    for begin in range(0, len(items), _TOGETHER):
+        part = items[begin : begin + _TOGETHER]
+        detector = ReadAhead.of(scrubber.detector, [text for item in part for text in _texts(item)])
+        for item in part:
+            yield item, replace(scrubber, detector=detector)
+
+
+def _texts(item: Text) -> list[str]:
+    if isinstance(item, Conversation):
+        return [message.content for message in item.messages]
+    return [item.text]
 
 
 def _duplicates(items: Sequence[Text]) -> list[int]:

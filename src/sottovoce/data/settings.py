@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sottovoce.data.parse import (
     Layout,
 )
-from sottovoce.data.pii.default import PiiSettings
+from sottovoce.data.pii.settings import PiiSettings
 from sottovoce.errors import ConfigError
 
 _COLUMN_FIELDS = (

@@ -25,8 +25,8 @@ Ask = Callable[[Page], Iterable[Found]]
 class Tagger(Protocol):
     """Finds names, organisations, addresses and places by reading."""
 
-    def spans(self, text: str) -> Sequence[Span]:
-        """Spans of a text in order; no two overlap."""
+    def batch(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        """Spans of each text in order; no two overlap, and no text changes another's."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,26 @@ class RuleDetector:
             - spans are in order, do not overlap, and refer to the text as it was given;
             - the frame makes no difference.
         """
-        return sorted(span for verdict in self.verdicts(text) for span in verdict.kept)
+        return self.batch([text])[0]
+
+    def batch(self, texts: Sequence[str]) -> list[list[Span]]:
+        """The same of several texts, faster than one by one; no text changes another's spans."""
+        return [
+            sorted(span for verdict in self._judged(text, tagged) for span in verdict.kept)
+            for text, tagged in zip(texts, self._tagged(texts), strict=True)
+        ]
 
     def verdicts(self, text: str) -> list[Verdict]:
         """Every find that is sure enough and not allowed, with what became of it."""
+        return self._judged(text, self._tagged([text])[0])
+
+    def _judged(self, text: str, tagged: Sequence[Span]) -> list[Verdict]:
         page = read(text)
         inside = self._allowed(page)
         kinds = {*self.settings.kinds, *(own.kind for own in self.settings.recognisers)}
         finds = (
             found
-            for found in (*self.ask(page), *self._tagged(text))
+            for found in (*self.ask(page), *(Found(one, Rank.TAGGER, "tagged") for one in tagged))
             if found.span.score >= self.settings.threshold
             and found.span.kind in kinds
             and not inside(found.span)
@@ -80,10 +90,10 @@ class RuleDetector:
 
         return inside
 
-    def _tagged(self, text: str) -> list[Found]:
+    def _tagged(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
         if self.tagger is None or not any(kind in self.settings.kinds for kind in NAMED):
-            return []
-        return [Found(span, Rank.TAGGER, "tagged") for span in self.tagger.spans(text)]
+            return [[] for _ in texts]
+        return self.tagger.batch(texts)
 
 
 def families(settings: PiiSettings) -> tuple[Family, ...]:
