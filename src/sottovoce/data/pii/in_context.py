@@ -96,7 +96,7 @@ def _named(page: Page) -> Iterator[Found]:
     done = 0
     for token in _TOKEN.finditer(page.folded):
         start = token.start()
-        if start < done or sum(map(str.isdigit, token[0])) < 2:
+        if start < done or len(token[0]) < 3 or sum(map(str.isdigit, token[0])) < 2:
             continue
         glued = _GLUED.match(page.folded, start)
         start = glued.end() if glued else start

@@ -144,7 +144,7 @@ def _word_at(text: str, at: int, limit: int) -> tuple[str, str] | None:
     latin = text[at] in _LETTERS
     if latin and at and text[at - 1] in _LETTERS:
         return None
-    for word, kind in _FIRST.get(text[at], ()):
+    for word, kind in _FIRST[text[at]]:
         if not text.startswith(word, at):
             continue
         end = at + len(word)
@@ -167,7 +167,7 @@ def label_before(page: Page, start: int) -> Label | None:
     for at in range(start - 1, max(-1, start - _GAP - _LONGEST), -1):
         if text[at] in _ENDS:
             return None
-        found = _word_at(text, at, start)
+        found = _word_at(text, at, start) if text[at] in _FIRST else None
         if found is not None:
             return _label(text, at, found, start)
     return None
@@ -178,7 +178,7 @@ def _label(text: str, at: int, found: tuple[str, str], start: int) -> Label | No
     word, kind = found
     longest = _LONGEST if text[at].isascii() else _LONGEST_HAN
     for earlier in range(at - 1, max(-1, at - longest), -1):
-        longer = _word_at(text, earlier, start)
+        longer = _word_at(text, earlier, start) if text[earlier] in _FIRST else None
         if longer is not None and earlier + len(longer[0]) > at:
             at, (word, kind) = earlier, longer
     gap = text[at + len(word) : start]

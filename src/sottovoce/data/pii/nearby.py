@@ -73,5 +73,5 @@ def nearby(page: Page, start: int, end: int) -> Iterator[Found]:
                 told.append((distance, place, near.kind, word[0]))
     if told:
         # The nearest word decides.
-        _, _, kind, nearest = min(told)
-        yield Found(Span(start, end, kind, 0.6, "context.nearby"), Rank.CONTEXT, "nearby", nearest)
+        _, _, kind, said = min(told)
+        yield Found(Span(start, end, kind, 0.6, "context.nearby"), Rank.CONTEXT, "nearby", said)
