@@ -211,9 +211,11 @@ def test_explain_says_what_is_found_and_why(sotto: Sotto) -> None:
     told = json.loads(out)
     assert code == 0
     assert told["text"] == "Mail [EMAIL] now"
-    (span,) = told["spans"]
+    span = told["spans"][0]
     assert (span["kind"], span["start"], span["value"]) == ("EMAIL", 5, SECRETS[0])
-    assert span["source"]
+    assert (span["recogniser"], span["rests_on"]) == ("internet.email", "has the form")
+    code, out, _ = sotto("scrub", "--explain", "order no. A1234567")
+    assert (code, "beside a word that says so; the word 'order'" in out) == (0, True), out
     code, out, _ = sotto("scrub", "--explain", "nothing here")
     assert (code, "nothing was found" in out) == (0, True)
 

@@ -18,6 +18,8 @@ from sottovoce.data.conversation import Conversation
 from sottovoce.data.documents import Document
 from sottovoce.data.find import find_files
 from sottovoce.data.load import load, load_text
+from sottovoce.data.pii import detector
+from sottovoce.data.pii.default import default_detector
 from sottovoce.data.pii.replace import Mask, Pseudonym, Way
 from sottovoce.data.pii.report import (
     Decision,
@@ -158,36 +160,36 @@ def scrub_files(places: Places, asked: Asked) -> dict[str, Any]:
 
 
 def explain(text: str, config: Path | None = None) -> dict[str, Any]:
-    """What is found in one text, by whom, and what would be left of it.
+    """What is found in one text, by whom and why, and what would be left of it.
 
     Returns:
-        ``text`` with tags, and ``spans``: each with its place, kind, value, score and source.
+        ``text`` with tags, and ``spans``: each find with its place, value, score, recogniser and
+        grounds, those too that gave way to another.
     """
-    data = load_config(config).data if config is not None else DataSettings(path="-")
-    scrubber = make_scrubber(data, "mask", None)
+    settings = load_config(config).data if config is not None else DataSettings(path="-")
+    scrubber = make_scrubber(settings, "mask", None)
     done = scrub(text, scrubber.detector, scrubber.replacement)
-    spans = [
-        {
-            "start": span.start,
-            "end": span.end,
-            "kind": span.kind,
-            "value": text[span.start : span.end],
-            "score": round(span.score, 3),
-            "source": span.source,
-        }
-        for span in done.spans
-    ]
+    finds = detector.explain(text, default_detector(settings.pii))
+    spans = [one | {"value": text[one["start"] : one["end"]]} for one in finds]
     return {"text": done.text, "spans": spans}
 
 
 def explained_words(told: Mapping[str, Any]) -> list[str]:
     """The same in words."""
-    lines = [
-        f"{one['start']}-{one['end']} {one['kind']} {one['value']!r}: "
-        f"{one['source']}, score {one['score']:.2f}"
-        for one in told["spans"]
+    return [
+        *(map(_explained, told["spans"]) if told["spans"] else ["nothing was found"]),
+        told["text"],
     ]
-    return [*(lines or ["nothing was found"]), told["text"]]
+
+
+def _explained(one: Mapping[str, Any]) -> str:
+    grounds = [one["rests_on"], one["word"] and f"the word {one['word']!r}", one["check"]]
+    line = (
+        f"{one['start']}-{one['end']} {one['kind']} {one['value']!r}: {one['recogniser']}, "
+        f"{'; '.join(filter(None, grounds))}, score {one['score']:.2f}"
+    )
+    lost = ", ".join(f"{kind} of {recogniser}" for kind, recogniser in one["lost_to"])
+    return f"{line}; gave way to {lost}" if lost else line
 
 
 def scrub_words(facts: Mapping[str, Any]) -> list[str]:
