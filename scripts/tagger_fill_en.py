@@ -305,7 +305,7 @@ class EnglishValues:
     def domain(self) -> str:
         """A name on the network, often made of names and words."""
         words_, pick = self.names.words, self.pick
-        first = pick([self.first, self.last, self._coined, lambda: pick(words_)])()
+        first = pick([self.first(), self.last(), self._coined(), pick(words_)])
         rest = pick(["", "", f"-{pick(words_)}", pick(words_)])
         ends = [
             "com",
@@ -332,7 +332,7 @@ class EnglishValues:
         return {
             "acr": lambda: (
                 pick(ACRONYMS)
-                if self.chance(0.7)
+                if self.chance(0.85)
                 else "".join(chr(65 + n(0, 25)) for _ in range(n(2, 4)))
             ),
             "initial": lambda: chr(65 + n(0, 25)),

@@ -58,18 +58,18 @@ class Recipe:
     """How the tagger is trained.
 
     Args:
-        seconds: time for the steps; the learning rate falls with it.
+        steps: how many steps; the learning rate falls over them.
+        seconds: time after which to end instead, if it is not 0.
         texts: texts in one step.
         width: values per token and layer.
         peak: the highest learning rate.
-        steps: steps, if not the clock but their number is to decide.
     """
 
-    seconds: float
+    steps: int
+    seconds: float = 0.0
     texts: int = 220
     width: int = 64
     peak: float = 4e-3
-    steps: int = 0
 
 
 class Rounded(torch.autograd.Function):
@@ -225,7 +225,8 @@ def train(corpus: Corpus, lexicon: Lexicon, recipe: Recipe, seed: int) -> Net:
     )
     begin, step, running = time.monotonic(), 0, 0.0
     while True:
-        spent = step / recipe.steps if recipe.steps else (time.monotonic() - begin) / recipe.seconds
+        passed = time.monotonic() - begin
+        spent = passed / recipe.seconds if recipe.seconds else step / recipe.steps
         if spent >= 1:
             return net
         warm = min(1.0, (step + 1) / 60)
@@ -312,8 +313,8 @@ def main() -> None:
     """Train, write, judge on patterns that were held out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--steps", type=int, default=0, help="decide by steps instead of the clock")
+    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--seconds", type=float, default=0.0, help="end by the clock instead")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()

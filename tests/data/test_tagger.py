@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from sottovoce.data.pii.context_names import named_spans, repeated
 from sottovoce.data.pii.span import NAMED, Span
 from sottovoce.data.pii.tagger import Tagger, load_tagger
 from sottovoce.data.pii.tagger_decode import TAGS, best_tags
-from sottovoce.data.pii.tagger_input import BIT, EDGE, Lexicon, fold, keys_of, read
-from sottovoce.data.pii.tagger_network import HIGHEST, Network
+from sottovoce.data.pii.tagger_input import BIT, EDGE, FLAGS, Lexicon, fold, keys_of, read
+from sottovoce.data.pii.tagger_network import FORMAT, HIGHEST
 from sottovoce.errors import ModelError
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -195,6 +196,16 @@ def test_memory_does_not_grow_with_the_text(tagger: Tagger) -> None:
     assert peak(line * 9000) < 1.5 * peak(line * 1500) + 1_000_000
 
 
+def test_words_that_are_hardly_names_are_left(tagger: Tagger) -> None:
+    """However sure the network is: here it says PERSON of every word."""
+    bias = tagger.network.head_bias.copy()
+    bias[TAGS.index("S-PERSON")] += 10**7
+    eager = replace(tagger, network=replace(tagger.network, head_bias=bias))
+    text = "maria qzorv Qzorv QZORV QZORVIX MARIA 王"
+    found = [text[span.start : span.end] for span in eager.spans(text)]
+    assert found == ["maria", "Qzorv", "QZORVIX", "MARIA", "王"]
+
+
 # --- exact arithmetic and search -----------------------------------------------------------------
 
 
@@ -323,20 +334,40 @@ def test_a_file_that_is_missing_or_no_tagger_is_refused(tmp_path: Path) -> None:
         load_tagger(broken)
 
 
+def test_a_file_without_all_weights_is_refused(tmp_path: Path) -> None:
+    head = {"format": FORMAT, "flags": list(FLAGS), "reaches": [1], "unit": 1.0}
+    path = tmp_path / "half.safetensors"
+    save_file({"x": np.zeros(1, np.float32)}, path, {"tagger": json.dumps(head)})
+    with pytest.raises(ModelError, match=r"lacks 'layer0\.weights'"):
+        load_tagger(path)
+
+
+def test_weights_that_do_not_fit_each_other_are_refused(tagger: Tagger) -> None:
+    with pytest.raises(ModelError, match="do not fit"):
+        replace(tagger.network, table=tagger.network.table[:100])
+    with pytest.raises(ModelError, match=r"\(3,\) instead of"):
+        replace(tagger.network, bias=np.zeros(3, np.float32))
+
+
+def test_more_caution_covers_more(tagger: Tagger) -> None:
+    text = "\n".join(unmarked(line)[0] for line in SENTENCES)
+
+    def covered(caution: float) -> int:
+        return sum(span.end - span.start for span in replace(tagger, caution=caution).spans(text))
+
+    assert covered(-12) < covered(tagger.caution) < covered(12)
+
+
 def test_a_network_too_wide_to_count_exactly_is_refused(tagger: Tagger) -> None:
     width = 200
-    network = tagger.network
     with pytest.raises(ModelError, match="200 values wide"):
-        Network(
-            table=np.zeros((len(network.table), width), np.int8),
+        replace(
+            tagger.network,
+            table=np.zeros((len(tagger.network.table), width), np.int8),
             flags=np.zeros((len(BIT), width), np.float32),
-            scale=network.scale,
             bias=np.zeros(width, np.float32),
             layers=(),
             head=np.zeros((width, len(TAGS)), np.float32),
-            head_bias=network.head_bias,
-            unit=1.0,
-            lexicon=network.lexicon,
         )
 
 
@@ -378,13 +409,31 @@ def test_names_again_do_not_overlap_what_was_found(tagger: Tagger, story: str) -
 def test_names_in_sentences_written_by_hand(tagger: Tagger) -> None:
     marked = [unmarked(line) for line in SENTENCES]
     scores = score((truth, tagger.spans(text)) for text, truth in marked)
-    assert min(scores["PERSON"]) >= 0.85, scores
+    assert scores["PERSON"][0] >= 0.8, scores
+    assert scores["PERSON"][1] >= 0.9, scores
     for kind in ("ORGANIZATION", "ADDRESS", "PLACE"):
         assert scores[kind][0] >= 0.6, scores
 
 
+def joined(text: str, spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Make one address of a number, street, flat, town and country that only blanks part."""
+    whole: list[tuple[int, int, str]] = []
+    for span in sorted(spans):
+        before = whole[-1] if whole else (0, 0, "PERSON")
+        kinds = {before[2], span[2]}
+        between = text[before[1] : span[0]].strip(" ,\n")
+        if "ADDRESS" in kinds and kinds <= {"ADDRESS", "PLACE"} and not between:
+            whole[-1] = (before[0], span[1], "ADDRESS")
+        else:
+            whole.append(span)
+    return whole
+
+
 def test_names_in_sentences_by_others(tagger: Tagger) -> None:
-    """Templates and names of Presidio's research data, of which training knows nothing."""
+    """Templates and names of Presidio's research data, of which training knows nothing.
+
+    Some of its templates mark the parts of an address one by one; they are joined first.
+    """
     path = DATA / "presidio-synthetic-pii" / "synthetic_pii.jsonl"
     if not path.exists():
         pytest.skip("the shared data folder has no presidio-synthetic-pii")
@@ -404,7 +453,11 @@ def test_names_in_sentences_by_others(tagger: Tagger) -> None:
         ]
         for row in rows
     ]
-    scores = score(zip(truth, tagger.batch([row["full_text"] for row in rows]), strict=True))
-    assert scores["PERSON"][0] >= 0.85, scores
-    assert scores["PERSON"][1] >= 0.80, scores
-    assert scores["ADDRESS"][0] >= 0.75, scores
+    texts = [row["full_text"] for row in rows]
+    truth = [joined(text, spans) for text, spans in zip(texts, truth, strict=True)]
+    scores = score(zip(truth, tagger.batch(texts), strict=True))
+    assert scores["PERSON"][0] >= 0.86, scores
+    assert scores["PERSON"][1] >= 0.78, scores
+    assert scores["ADDRESS"][0] >= 0.94, scores
+    assert scores["ADDRESS"][1] >= 0.88, scores
+    assert scores["PLACE"][0] >= 0.68, scores

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sottovoce.data.pii.span import NAMED, Span
 from sottovoce.data.pii.tagger_decode import BEGIN, END, SINGLE, best_tags
-from sottovoce.data.pii.tagger_input import Tokens, read
+from sottovoce.data.pii.tagger_input import BIT, LETTER, SMALL, Tokens, read
 from sottovoce.data.pii.tagger_network import Network, load_network
 
 Ints = NDArray[np.signedinteger[Any]]
@@ -27,6 +27,13 @@ _WINDOW: Final = 1 << 14
 """Characters that are read at once."""
 _MARGIN: Final = 512
 """Characters around a window that are read with it, so that its edge is not felt."""
+_NAMING: Final = sum(
+    BIT[flag]
+    for flag in ("given name", "surname", "place word", "country word", "street word", "firm word")
+)
+"""Flags of which a name in small letters has at least one."""
+_ABBREVIATION: Final = 5
+"""Letters of the longest word in capitals that may be an abbreviation."""
 _SURE: Final = 7.0
 """Log-odds from which on a token needs no search for a better tag."""
 
@@ -114,6 +121,8 @@ class Tagger:
         single = (tags >= SINGLE.start) & (tags < SINGLE.stop)
         firsts = np.flatnonzero(((tags >= BEGIN.start) & (tags < BEGIN.stop)) | single)
         lasts = np.flatnonzero(((tags >= END.start) & (tags < END.stop)) | single)
+        likely = _likely(tokens, firsts, lasts, (tags[firsts] - 1) % len(NAMED) == 0)
+        firsts, lasts = firsts[likely], lasts[likely]
         sure = _certainty(scores, tags, firsts, self.network.unit)
         for first, last, score in zip(firsts.tolist(), lasts.tolist(), sure, strict=True):
             window = pack[int(tokens.text[first])]
@@ -138,6 +147,28 @@ def load_tagger(path: Path | None = None) -> Tagger:
         ModelError: the file cannot be read, or is of another format.
     """
     return Tagger(load_network(path or _WEIGHTS))
+
+
+def _likely(tokens: Tokens, firsts: Ints, lasts: Ints, person: NDArray[np.bool_]) -> Ints:
+    """The spans that are more than words which are hardly names and stand in no list of names.
+
+    Names in small letters are rare, and those that are written so are mostly usual ones. A short
+    word in capitals is an abbreviation before it is a person.
+    """
+    look = (tokens.rows[:, -1] - SMALL) // 3
+    unknown = (tokens.kinds == LETTER) & ((tokens.flags & np.uint32(_NAMING)) == 0)
+    small = unknown & (look == 0)
+    short = unknown & (look == 2) & (tokens.end - tokens.start <= _ABBREVIATION)
+    sizes = lasts - firsts + 1
+    hardly = np.where(person, _within(small | short, firsts, lasts), _within(small, firsts, lasts))
+    return np.flatnonzero(hardly < sizes)
+
+
+def _within(chosen: NDArray[np.bool_], firsts: Ints, lasts: Ints) -> Ints:
+    """How many chosen tokens each span has."""
+    sums = np.concatenate([[0], np.cumsum(chosen)])
+    count: Ints = sums[lasts + 1] - sums[firsts]
+    return count
 
 
 def _certainty(scores: NDArray[np.int32], tags: Ints, firsts: Ints, unit: float) -> list[float]:
