@@ -68,7 +68,7 @@ class Tagger:
     """
 
     network: Network
-    caution: float = 1.0
+    caution: float = 1.5
 
     def spans(self, text: str) -> list[Span]:
         """Find the spans of one text.
