@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def secure_of(world: QuickWorld) -> dict[str, Any]:
 
 
 def config_of(
-    world: QuickWorld, rounds: int = 2, deadline_s: float = 2.0, **changes: Any
+    world: QuickWorld, rounds: int = 1, deadline_s: float = 2.0, **changes: Any
 ) -> Config:
     """A run of few rounds."""
     network = {"round_deadline_s": deadline_s}
@@ -159,12 +159,12 @@ def played(
     patch: pytest.MonkeyPatch,
     fault: str = "none",
     stop: int = 0,
-    changes: Mapping[str, Any] | None = None,
+    rounds: int = 1,
 ) -> tuple[tuple[str, list[list[str]]], BrokenDisk]:
     """A whole run in which one party meets a fault; how it ends, and what the party did."""
     disk = BrokenDisk(world.root / f"{name}-runs", fault, stop)
     carrier = Mortal(world, name, disk)
     with watched(disk, patch):
-        one = world.host(config_of(world, **(changes or {})), carrier)
+        one = world.host(config_of(world, rounds), carrier)
     assert carrier.deaths == (fault != "none")
     return end_of(world, one), disk

@@ -58,7 +58,6 @@ CASES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "secagg, a part": {"secure": SECAGG | {"keep": 0.25}, "federation": {"rounds": 3}},
     "secagg, semi-honest": {"secure": SECAGG | {"server": "semi-honest"}},
     "helpers": {"secure": HELPERS},
-    "helpers, a part": {"secure": HELPERS | {"keep": 0.25}, "federation": {"rounds": 3}},
     "helpers, owner": {
         "secure": HELPERS,
         "privacy": {"unit": "owner", "noise_multiplier": 1.0, **SEEDED},
