@@ -99,8 +99,13 @@ class Stopped(BaseException):
     """The server has seen what it wanted."""
 
 
-def stopped_at(world: QuickWorld, config: Config, kind: str, index: int = 0) -> Seen:
-    """Run a server until it asks for something; what was asked and answered before."""
+def stopped_at(
+    world: QuickWorld, config: Config, kind: str, index: int = 0, lost: str = ""
+) -> Seen:
+    """Run a server until it asks for something; what was asked and answered before.
+
+    Letters of the kind ``lost`` arrive nowhere.
+    """
     seen: Seen = []
     carrier = Tampering(world, {})
 
@@ -108,6 +113,7 @@ def stopped_at(world: QuickWorld, config: Config, kind: str, index: int = 0) -> 
         letter = parsed(body)
         if letter.kind == kind and letter.facts.get("round", 0) == index:
             raise Stopped
+        (carrier.absent.add if letter.kind == lost else carrier.absent.discard)(site)
 
     def change(site: str, answer: bytes) -> bytes:
         seen.append((parsed(carrier.asked[-1][1]), parsed(answer)))
@@ -159,12 +165,11 @@ def played(
     patch: pytest.MonkeyPatch,
     fault: str = "none",
     stop: int = 0,
-    rounds: int = 1,
 ) -> tuple[tuple[str, list[list[str]]], BrokenDisk]:
     """A whole run in which one party meets a fault; how it ends, and what the party did."""
     disk = BrokenDisk(world.root / f"{name}-runs", fault, stop)
     carrier = Mortal(world, name, disk)
     with watched(disk, patch):
-        one = world.host(config_of(world, rounds), carrier)
+        one = world.host(config_of(world), carrier)
     assert carrier.deaths == (fault != "none")
     return end_of(world, one), disk

@@ -55,8 +55,10 @@ from sottovoce.codec.roster import new_identity
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.run import letter as letters
 from sottovoce.run.enrol import make_keys, open_store_key
+from sottovoce.run.helped import announce_once
 from sottovoce.run.helper_vault import HelperVault
 from sottovoce.run.letter import PART, SERVER, Letter
+from sottovoce.run.outbox import Outbox
 from sottovoce.run.rounds import digest as content
 from sottovoce.run.rounds import model_tensors
 from sottovoce.run.sum_terms import helped_terms
@@ -136,6 +138,10 @@ def test_ledgers_hold_every_promise_and_outboxes_no_secret(three: QuickWorld) ->
         ]
         assert [it["round"] for it in three.records(ledger, "closed")] == [0, 1]
         assert three.records(ledger, "end") == [{}]
+    # What helpers send is no part of what a client sends in a round.
+    last = three.records(one.folder.ledger, "round")[-1]
+    sent = [it for it in three.told("answered") if it["stage"] == "round"][-len(three.names) :]
+    assert last["bytes_up"] == max(it["bytes"] for it in sent)
     for name in [*three.names, *three.helper_names]:
         place = outbox_of(three, name, one.post.run)
         assert len(list(place.glob("*/finished"))) == (3 if name in three.helper_names else 2)
@@ -143,9 +149,12 @@ def test_ledgers_hold_every_promise_and_outboxes_no_secret(three: QuickWorld) ->
         assert not any(any(path.read_bytes()) for path in place.rglob("finished"))
 
 
-def test_what_a_helper_holds_of_a_round_is_wiped_as_the_round_closes(three: QuickWorld) -> None:
-    stopped_at(three, config_of(three, rounds=2), "round", index=1)
-    for name in three.helper_names:
+@pytest.mark.parametrize(("kind", "lost"), [("delivery", ""), ("proposal", "close")])
+def test_what_is_held_of_a_round_is_wiped_when_it_closes_or_the_next_one_begins(
+    three: QuickWorld, kind: str, lost: str
+) -> None:
+    stopped_at(three, config_of(three, rounds=2), kind, index=1, lost=lost)
+    for name in [*three.names, *three.helper_names]:
         [run] = (three.root / f"{name}-runs" / "outbox").glob("*/")
         assert (run / "00000000" / "finished").exists()
         assert not list((run / "00000000").glob("record.*"))
@@ -170,18 +179,19 @@ def test_a_helpers_secret_is_in_no_file_no_letter_and_no_log(three: QuickWorld) 
         assert secret.hex().encode() not in data
 
 
-def test_bytes_of_helpers_are_no_clients_bytes(three: QuickWorld) -> None:
-    one = three.host(config_of(three, rounds=2))
-    last = three.records(one.folder.ledger, "round")[-1]
-    sent = [it for it in three.told("answered") if it["stage"] == "round"][-len(three.names) :]
-    assert last["bytes_up"] == max(it["bytes"] for it in sent)
-
-
 # --- helpers that are offline --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("place", "stage"), [(0, "delivery"), (2, "proposal"), (0, "request"), (2, "request")]
+    ("place", "stage"),
+    [
+        (0, "delivery"),
+        (2, "proposal"),
+        (0, "request"),
+        pytest.param(2, "delivery", marks=pytest.mark.slow),
+        pytest.param(0, "proposal", marks=pytest.mark.slow),
+        pytest.param(2, "request", marks=pytest.mark.slow),
+    ],
 )
 def test_one_of_four_helpers_may_be_offline_at_any_stage(
     four: QuickWorld, undisturbed: tuple[str, list[list[str]]], stage: str, place: int
@@ -201,6 +211,24 @@ def test_one_of_four_helpers_may_be_offline_at_any_stage(
     assert end_of(four, one) == undisturbed
     late = four.told("late")
     assert [(told["site"], told["stage"].partition("-")[0]) for told in late] == [(gone, stage)]
+
+
+def test_after_the_votes_one_holder_of_each_set_is_enough(
+    four: QuickWorld, undisturbed: tuple[str, list[list[str]]]
+) -> None:
+    carrier, gone = four.carrier(), four.helper_names[:2]
+
+    def leave(site: str, body: bytes) -> None:
+        kind = parsed(body).kind
+        if site in gone and kind == "request":
+            carrier.absent.add(site)
+        if kind == "finish":
+            carrier.absent.clear()
+
+    carrier.before = leave
+    one = four.host(config_of(four, deadline_s=0.1), carrier)
+    assert end_of(four, one) == undisturbed
+    assert [told["site"] for told in four.told("late")] == gone
 
 
 def test_a_helper_that_was_late_is_not_waited_for_until_it_is_seen_again(four: QuickWorld) -> None:
@@ -328,6 +356,40 @@ def refused_at(kind: str, question: Letter, answer: Letter) -> Letter:
         return answer
     facts = {"answers": answer.facts["answers"], "error": "not today", "code": 4}
     return replace(answer, kind="refused", facts=facts, parts={})
+
+
+def test_what_a_helper_would_say_otherwise_than_its_ledger_it_does_not_say(
+    three: QuickWorld,
+) -> None:
+    seen = stopped_at(three, config_of(three), "proposal")
+    name, vault = three.helper_names[0], three.helper_vault(three.helper_names[0])
+    delivery = next(it for it, _ in seen if it.to == name and it.kind == "delivery")
+    assert ask_helper(three, name, delivery).kind == "receipt"
+    assert vault._run is not None
+    [asked] = vault._run._answers
+    vault._run._answers[asked] = "another answer"
+    answer = ask_helper(three, name, delivery)
+    assert "no longer remembers how it has answered in round 0" in answer.facts["error"]
+    # Another key than the one that was shown opens nothing.
+    three.restart(name)
+    shutil.rmtree(outbox_of(three, name, delivery.run) / "all-rounds")
+    with Outbox(
+        outbox_of(three, name, delivery.run).parent, open_store_key(three.keys[name]), name
+    ) as box:
+        run = bytes.fromhex(delivery.run)
+        announce_once(box, helpers_of(three), run, three.identities[name])
+    answer = ask_helper(three, name, delivery)
+    assert "no longer remembers the key that it has shown" in answer.facts["error"]
+
+
+def test_no_run_begins_with_a_key_that_its_helper_has_not_signed(three: QuickWorld) -> None:
+    def lie(question: Letter, answer: Letter) -> Letter:
+        return replace(answer, parts={"key": b"no key"}) if question.kind == "announce" else answer
+
+    with pytest.raises(VerificationError, match="2 sites answered announce, and 3 are needed"):
+        three.host(config_of(three), Tampering(three, {three.helper_names[2]: lie}))
+    # Nothing was reserved or begun: the next start is another run.
+    assert not (three.root / "run" / "run.id").exists()
 
 
 # --- helpers and sites that lie ------------------------------------------------------------------
@@ -705,10 +767,12 @@ def test_a_helper_tells_no_sum_of_fewer_than_its_own_file_allows(three: QuickWor
     vault = HelperVault(settings, three.identities[name], open_store_key(three.keys[name]))
     carrier = Tampering(three, {})
     carrier.sites = {**carrier.sites, name: lambda: vault}
-    with pytest.raises(VerificationError, match=r"a sum of 2 sites. Allowed: 3 or more"):
-        three.host(config_of(three, rounds=3), carrier)
-    clear(three)
+    _, rounds = end_of(three, three.host(config_of(three), carrier))
+    assert rounds == [[]]
+    [aborted] = three.told("sum aborted")
+    assert "a sum of 2 sites. Allowed: 3 or more" in aborted["error"]
     vault.close()
+    clear(three)
     end_of(three, three.host(config_of(three, federation={"minimum_clients": 3}), carrier))
     vault.close()
 
@@ -787,15 +851,14 @@ def sweep_of(
     who: str,
     patch: pytest.MonkeyPatch,
     faults: Mapping[str, slice],
-    rounds: int = 1,
 ) -> int:
     """Kill a party at some of its writes; the end is the same, or a site has dropped out."""
-    expected, disk = played(world, who, patch, rounds=rounds)
+    expected, disk = played(world, who, patch)
     tried = 0
     for fault, chosen in faults.items():
         for stop in range(1, len(disk.done) + 1)[chosen]:
             clear(world)
-            found, _ = played(world, who, patch, fault, stop, rounds)
+            found, _ = played(world, who, patch, fault, stop)
             where = fault, disk.done[stop - 1]
             if found != expected:
                 # Between making its words and having stored them a site cannot go on.
@@ -810,31 +873,27 @@ def test_a_party_that_is_killed_at_any_write_changes_nothing(
     four: QuickWorld, monkeypatch: pytest.MonkeyPatch, party: str
 ) -> None:
     who = four.names[0] if party == "site" else four.helper_names[0]
-    faults = {
-        "kill": slice(20, None, 60),
-        "half": slice(9, None, 110),
-        "power": slice(15, None, 90),
-    }
+    faults = {"kill": slice(20, None, 60), "half": slice(70, 71), "power": slice(45, 46)}
     assert sweep_of(four, who, monkeypatch, faults) > 3
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("party", ["site", "helper"])
 def test_a_party_that_is_killed_at_every_write_changes_nothing(
     four: QuickWorld, monkeypatch: pytest.MonkeyPatch, party: str
 ) -> None:
     who = four.names[0] if party == "site" else four.helper_names[0]
     faults = dict.fromkeys(("kill", "half", "power"), slice(None))
-    assert sweep_of(four, who, monkeypatch, faults, rounds=2) > 100
+    assert sweep_of(four, who, monkeypatch, faults) > 100
 
 
 def server_sweep(
     world: QuickWorld,
     patch: pytest.MonkeyPatch,
     faults: Mapping[str, slice],
-    rounds: int = 1,
 ) -> int:
-    config = config_of(world, rounds)
+    config = config_of(world)
     expected = end_of(world, world.host(config))
     clear(world)
     disk = BrokenDisk(world.root / "run")
@@ -853,17 +912,14 @@ def server_sweep(
 def test_a_server_that_is_killed_at_any_write_ends_the_same(
     four: QuickWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = {
-        "kill": slice(90, None, 150),
-        "half": slice(110, None, 300),
-        "power": slice(140, None, 300),
-    }
+    faults = {"kill": slice(150, None, 200), "half": slice(110, 111), "power": slice(280, 281)}
     assert server_sweep(four, monkeypatch, faults) > 2
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_server_that_is_killed_at_every_write_ends_the_same(
     four: QuickWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = dict.fromkeys(("kill", "half", "power"), slice(None))
-    assert server_sweep(four, monkeypatch, faults, rounds=2) > 300
+    faults = {"kill": slice(None), "half": slice(None, None, 5), "power": slice(None, None, 5)}
+    assert server_sweep(four, monkeypatch, faults) > 300

@@ -58,10 +58,6 @@ CASES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "secagg, a part": {"secure": SECAGG | {"keep": 0.25}, "federation": {"rounds": 3}},
     "secagg, semi-honest": {"secure": SECAGG | {"server": "semi-honest"}},
     "helpers": {"secure": HELPERS},
-    "helpers, owner": {
-        "secure": HELPERS,
-        "privacy": {"unit": "owner", "noise_multiplier": 1.0, **SEEDED},
-    },
     "secagg, owner": {
         "secure": SECAGG,
         "privacy": {"unit": "owner", "noise_multiplier": 1.0, **SEEDED},
