@@ -39,6 +39,7 @@ from secagg_flwr import available
 
 from sottovoce.config import Config, make_config
 from sottovoce.run.certs import make_certificates
+from sottovoce.run.doorkeeper import DOOR
 from sottovoce.run.enrol import make_keys, open_node_key, read_member
 from sottovoce.run.flower import child
 from sottovoce.run.flower.carrier import FlowerCarrier, LinkSettings
@@ -47,7 +48,6 @@ from sottovoce.run.letter import SERVER
 from sottovoce.run.network_demo import make_consortium, run_server_process, running_sites
 from sottovoce.run.shared import shared_config
 from sottovoce.run.site_settings import load_site, own_config
-from sottovoce.run.station import DOOR
 from sottovoce.run.vault_socket import VaultSocket
 
 SITES = 4

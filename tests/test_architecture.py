@@ -58,6 +58,7 @@ WITHOUT_TORCH = (
     "update",
     "rng",
     "errors",
+    "run/helper_",
     "run/ledger",
     "run/rounds",
 )

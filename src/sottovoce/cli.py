@@ -26,7 +26,7 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration."),
 ]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-
+OwnFile = Annotated[Path, typer.Argument(metavar="FILE", help="Its own file.")]
 
 _INTERRUPTED = 130
 """What a shell reports of a program that was interrupted."""
@@ -360,20 +360,19 @@ def _ask() -> str:
 def enrol(
     name: Annotated[str, typer.Option(help="This site's name.")],
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where keys and site file go; by default ./NAME.")
+        Path | None, typer.Option("--dir", help="Where keys and files go; by default ./NAME.")
     ] = None,
+    helper: Annotated[bool, typer.Option("--helper", help="Opens sums, has no text.")] = False,
     json: Json = False,
 ) -> None:
-    """Make a site's keys, and print the line that goes into everybody's roster."""
+    """Make a site's or a helper's keys, and print the line that goes into everybody's roster."""
     from sottovoce.console import to_json
-    from sottovoce.run.founding import enrol_site
+    from sottovoce.run.founding import enrol_helper, enrol_site
 
-    made = enrol_site(name, folder or Path(name))
-    if json:
-        typer.echo(to_json(made))
-        return
-    typer.echo(f"{made['name']} = {made['line']}")
-    typer.echo(f"wrote keys, {made['site_file']} and {made['policy']}", err=True)
+    made = (enrol_helper if helper else enrol_site)(name, folder or Path(name))
+    typer.echo(to_json(made) if json else f"{made['name']} = {made['line']}")
+    files = " and ".join(made[key] for key in sorted(made) if key not in ("name", "line"))
+    typer.echo(f"wrote keys, {files}", err=True)
     typer.echo("next: send the line above to whoever runs the server", err=True)
 
 
@@ -388,10 +387,7 @@ def certs(
     from sottovoce.run.founding import found_server
 
     made = found_server(folder, host)
-    if json:
-        typer.echo(to_json(made))
-        return
-    typer.echo(f'identity = "{made["identity"]}"')
+    typer.echo(to_json(made) if json else f'identity = "{made["identity"]}"')
     typer.echo(f"wrote {', '.join(made['files'])} to {folder}", err=True)
     typer.echo("next: give the line above and ca.pem to every site", err=True)
 
@@ -416,9 +412,18 @@ def server(
 
 
 @app.command()
-def site(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The site's own file.")],
-) -> None:
+def helper(file: OwnFile) -> None:
+    """Help to open the sums of a federation: keep a helper open until it is told to end."""
+    from sottovoce.run.flower.child import log_as_lines
+    from sottovoce.run.helper_settings import load_helper
+    from sottovoce.run.helper_station import run_helper
+
+    log_as_lines("info")
+    run_helper(load_helper(file))
+
+
+@app.command()
+def site(file: OwnFile) -> None:
     """Keep a site's vault open, and its door beside it, until it is told to end."""
     from sottovoce.run.flower.child import log_as_lines
     from sottovoce.run.site_settings import load_site

@@ -85,6 +85,7 @@ class NetworkSettings(BaseModel, frozen=True, extra="forbid"):
     Args:
         address: host and port that the server listens on.
         roster: every site's name, with the line that ``sotto enrol`` printed there.
+        helpers: the same of every helper, with ``secure.aggregation = "helpers"``.
         identity: the server's own key, as ``sotto certs`` or ``sotto enrol --server`` makes it.
         certificate: the server's TLS certificate in PEM.
         key: its private key.
@@ -99,6 +100,7 @@ class NetworkSettings(BaseModel, frozen=True, extra="forbid"):
 
     address: str = "127.0.0.1:9092"
     roster: dict[str, str] = Field(min_length=2)
+    helpers: dict[str, str] = {}
     identity: str = "server-identity.key"
     certificate: str | None = None
     key: str | None = None

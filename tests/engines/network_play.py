@@ -15,6 +15,8 @@ from sottovoce.data.marketplace import build_market
 from sottovoce.data.write import to_lines
 from sottovoce.errors import SottovoceError
 from sottovoce.run.enrol import make_keys, open_identity, open_store_key, roster_of
+from sottovoce.run.helper_settings import HelperSettings
+from sottovoce.run.helper_vault import HelperVault
 from sottovoce.run.host import Host, host
 from sottovoce.run.site_settings import SiteSettings
 from sottovoce.run.vault import Vault
@@ -63,7 +65,7 @@ def tree_of(folder: Path, data: Path, changes: Mapping[str, Mapping[str, Any]]) 
 class Memory:
     """Carries letters by calling the vaults; it can lose, repeat and hold back."""
 
-    def __init__(self, sites: Mapping[str, Callable[[], Vault]]) -> None:
+    def __init__(self, sites: Mapping[str, Callable[[], Vault | HelperVault]]) -> None:
         self.sites = sites
         self.came: list[tuple[str, bytes]] = []
         self.absent: set[str] = set()
@@ -96,9 +98,9 @@ class Memory:
 
 
 class World:
-    """Some shops with their own vaults, and a server that knows them."""
+    """Some shops with their own vaults, helpers if need be, and a server that knows them."""
 
-    def __init__(self, root: Path, shops: int = 3, each: int = 8) -> None:
+    def __init__(self, root: Path, shops: int = 3, each: int = 8, helpers: int = 0) -> None:
         self.root = root
         self.talks = talks_of(shops, each)
         self.names = sorted(self.talks)
@@ -107,12 +109,17 @@ class World:
         self.lines = {name: make_keys(self.keys[name], name) for name in self.names}
         self.identities = {name: open_identity(self.keys[name]) for name in self.names}
         self.roster: Roster = roster_of(self.lines)[0]
+        self.helper_names = [f"helper {place}" for place in range(1, helpers + 1)]
+        self.keys |= {name: root / f"{name}-keys" for name in self.helper_names}
+        self.helper_lines = {name: make_keys(self.keys[name], name) for name in self.helper_names}
+        self.identities |= {name: open_identity(self.keys[name]) for name in self.helper_names}
         self.log: list[tuple[str, Mapping[str, Any]]] = []
         self.models: list[str] = []
         (root / "all.jsonl").write_text(to_lines(t for n in self.names for t in self.talks[n]))
         for name in self.names:
             (root / f"{name}.jsonl").write_text(to_lines(self.talks[name]))
         self.vaults: dict[str, Vault] = {}
+        self.helper_vaults: dict[str, HelperVault] = {}
 
     def policy(self, name: str, text: str | None = None) -> Path:
         from sottovoce.config import ModelSettings
@@ -132,6 +139,7 @@ class World:
             "server": {"address": "127.0.0.1:1", "identity": self.server.public.hex()},
             "data": {"path": str(self.root / f"{name}.jsonl"), "scrub": "off"},
             "roster": self.lines,
+            "helpers": self.helper_lines,
         }
         return SiteSettings.model_validate(tree | changes)
 
@@ -142,16 +150,37 @@ class World:
             )
         return self.vaults[name]
 
+    def helper(self, name: str, **changes: Any) -> HelperSettings:
+        tree = {
+            "name": name,
+            "folder": str(self.root / f"{name}-runs"),
+            "server": {"address": "127.0.0.1:1", "identity": self.server.public.hex()},
+            "helpers": self.helper_lines,
+            "roster": self.lines,
+        }
+        return HelperSettings.model_validate(tree | changes)
+
+    def helper_vault(self, name: str) -> HelperVault:
+        if name not in self.helper_vaults:
+            self.helper_vaults[name] = HelperVault(
+                self.helper(name), self.identities[name], open_store_key(self.keys[name])
+            )
+        return self.helper_vaults[name]
+
     def restart(self, name: str) -> None:
         """As after a kill: nothing is left but what lies on disk."""
-        if name in self.vaults:
-            self.vaults.pop(name).close()
+        for vaults in (self.vaults, self.helper_vaults):
+            if name in vaults:
+                vaults.pop(name).close()
 
     def carrier(self) -> Memory:
-        return Memory({name: lambda name=name: self.vault(name) for name in self.names})
+        asked: dict[str, Callable[[], Vault | HelperVault]] = {}
+        asked |= {name: lambda name=name: self.vault(name) for name in self.names}
+        asked |= {name: lambda name=name: self.helper_vault(name) for name in self.helper_names}
+        return Memory(asked)
 
     def config(self, run: str, **changes: Mapping[str, Any]) -> Config:
-        network = {"roster": self.lines, "round_deadline_s": 2.0}
+        network = {"roster": self.lines, "round_deadline_s": 2.0, "helpers": self.helper_lines}
         network |= changes.pop("network", {})
         tree = tree_of(self.root / run, self.root / "all.jsonl", changes)
         return make_config(tree | {"network": network}, place="test")
@@ -167,7 +196,7 @@ class World:
         return host(config, self.server, self.roster, carrier or self.carrier(), log)
 
     def close(self) -> None:
-        for name in list(self.vaults):
+        for name in [*self.vaults, *self.helper_vaults]:
             self.restart(name)
 
 

@@ -46,8 +46,10 @@ EXAMPLE: Mapping[str, Any] = {"unit": "example", **SEEDED}
 class QuickWorld(World):
     """A few sites whose model and text are made in memory."""
 
-    def __init__(self, root: Path, attach: Any, make_client: Any, shops: int = 3) -> None:
-        super().__init__(root, shops=shops, each=2)
+    def __init__(
+        self, root: Path, attach: Any, make_client: Any, shops: int = 3, helpers: int = 0
+    ) -> None:
+        super().__init__(root, shops=shops, each=2, helpers=helpers)
         lora = LoraSettings(rank=2, alpha=4, targets=("q_proj", "v_proj"))
         self.model = attach(
             "llama", lora, hidden_size=16, intermediate_size=16, num_hidden_layers=1

@@ -19,6 +19,7 @@ from sottovoce.run.rounds import digest, model_tensors
 
 SEEDED = {"generator": "seeded_for_tests", "delta": 1e-3, "clip_norm": 0.5}
 SECAGG = {"aggregation": "secagg", "clip_norm": 2.0}
+HELPERS = {"aggregation": "helpers", "clip_norm": 2.0, "helpers": 3, "colluding": 1}
 SHARED = {"trust": "none", "mechanism": "skellam"}
 WHOLE = {"optimizer": "sgd", "batch_size": None, "steps_per_round": None}
 SGD = {"optimizer": "sgd", "learning_rate": 0.05}
@@ -56,6 +57,7 @@ CASES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "secagg": {"secure": SECAGG},
     "secagg, a part": {"secure": SECAGG | {"keep": 0.25}, "federation": {"rounds": 3}},
     "secagg, semi-honest": {"secure": SECAGG | {"server": "semi-honest"}},
+    "helpers": {"secure": HELPERS},
     "secagg, owner": {
         "secure": SECAGG,
         "privacy": {"unit": "owner", "noise_multiplier": 1.0, **SEEDED},
@@ -81,7 +83,7 @@ CASES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("world"))
+    made = World(tmp_path_factory.mktemp("world"), helpers=3)
     yield made
     made.close()
 

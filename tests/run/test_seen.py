@@ -44,6 +44,19 @@ def test_the_status_holds_what_an_operator_asks_for(tmp_path: Path) -> None:
     assert rows["bytes received"] == "120"
 
 
+def test_helpers_stand_apart_and_are_there_or_not(tmp_path: Path) -> None:
+    seen = told(Seen(tmp_path, None))
+    assert "helpers" not in dict(map(tuple, status_rows(read_status(tmp_path))[1:]))  # type: ignore[arg-type]
+    seen.log("started", {"state": "beginning", "helpers": ["turin", "wien"]})
+    seen.log("waiting", {"sites": {}, "present": {"Köln", "wien"}})
+    seen.log("evaluated", {"round": 1, "loss": 2.5})
+    rows = dict(map(tuple, status_rows(read_status(tmp_path))[1:]))  # type: ignore[arg-type]
+    assert rows["present"] == "Köln"
+    assert rows["helpers"] == "turin (away), wien (here)"
+    assert "sottovoce_sites_present 1\n" in seen.metrics()
+    assert "sottovoce_helpers_present 1\n" in seen.metrics()
+
+
 def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     told(Seen(tmp_path, None)).log("ended", {"state": "failed", "error": "too few"})
     found = read_status(tmp_path)

@@ -1,7 +1,8 @@
-"""All that a site, a server and a run in one process load; imported by the nursery alone."""
+"""All that a site, a helper, a server and a run in one process load; imported by the nursery alone."""
 
 import torch
 
+import sottovoce.run.helper_station
 import sottovoce.run.local
 import sottovoce.run.station  # noqa: F401
 from sottovoce.model.base import ModelSettings, load_base

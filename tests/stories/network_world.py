@@ -50,7 +50,7 @@ class Consortium:
     Args:
         folder: where ``make_consortium`` has written.
         born: whether processes come from the nursery, and not as a user starts them.
-        sites: the process of each site that was started.
+        sites: the process of each site and each helper that was started.
         server: the server's process, once it was started.
         run_name: of the server's run folder.
         overrides: settings of that run, beside what the file says.
@@ -74,6 +74,11 @@ class Consortium:
     def names(self) -> list[str]:
         """All sites that have a file."""
         return sorted(file.parent.name for file in self.folder.glob("*/site.toml"))
+
+    @property
+    def helper_names(self) -> list[str]:
+        """All helpers that have a file."""
+        return sorted(file.parent.name for file in self.folder.glob("*/helper.toml"))
 
     @property
     def run(self) -> Path:
@@ -102,10 +107,17 @@ class Consortium:
         told = place / "site.log", place / "site.out"
         self.sites[name] = self._start(["site", str(place / "site.toml")], *told, name)
 
+    def start_helper(self, name: str) -> None:
+        """Start a helper, or start it again."""
+        place = self.folder / name
+        told = place / "helper.log", place / "helper.out"
+        self.sites[name] = self._start(["helper", str(place / "helper.toml")], *told, name)
+
     def begin(self, run_name: str = "run", *overrides: str) -> None:
         """Start the server with a new run; what was logged before counts no more."""
         self.run_name, self.overrides = run_name, overrides
-        self._marks = {name: len(self._all_events(name)) for name in ("", *self.names)}
+        everybody = ("", *self.names, *self.helper_names)
+        self._marks = {name: len(self._all_events(name)) for name in everybody}
         self.start_server()
 
     def configured(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -169,7 +181,8 @@ class Consortium:
 
     def _all_events(self, name: str) -> list[dict[str, Any]]:
         """All lines, each of which is JSON but a command's last word; read as they come."""
-        log = self.folder / name / ("site.log" if name else "server.log")
+        kind = "helper" if name in self.helper_names else "site" if name else "server"
+        log = self.folder / name / f"{kind}.log"
         offset, found = self._logs.get(name, (0, []))
         if log.exists():
             with log.open("rb") as file:
@@ -207,9 +220,9 @@ class Consortium:
         return None
 
     def kill(self, what: str, name: str = "") -> None:
-        """SIGKILL one of ``superlink``, ``server``, ``door`` and ``vault``, the last two of a site.
+        """SIGKILL one of ``superlink``, ``server``, ``door``, ``vault`` and ``helper``, by name.
 
-        A server or a site is waited for; what it had started ends by itself.
+        A server, a site or a helper is waited for; what it had started ends by itself.
         """
         match what:
             case "superlink":
@@ -220,7 +233,7 @@ class Consortium:
             case "server":
                 assert self.server is not None
                 _kill_tree(self.server)
-            case "vault":
+            case "vault" | "helper":
                 _kill_tree(self.sites[name])
 
     def _kill_child(self, parent: Process, module: str) -> None:
@@ -286,11 +299,13 @@ def consortium(
     shops: int = 3,
     each: int = 8,
     born: bool = True,
+    helpers: int = 0,
 ) -> Iterator[Consortium]:
     """A consortium whose files are written; at the end all its processes are ended."""
     if born:
         open_nursery()
-    made = Consortium(make_consortium(folder, changes, shops=shops, each=each), born)
+    written = make_consortium(folder, changes, shops=shops, each=each, helpers=helpers)
+    made = Consortium(written, born)
     try:
         yield made
     finally:

@@ -48,10 +48,11 @@ class Host:
     gains: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
     next_drawn: Cohort | None = None
+    lost: int = 0
 
     def mail(self, name: str) -> Mailbox:
         """The mail of a round, or of the run's beginning or end."""
-        names = sorted(self.post.roster.members)
+        names = [*sorted(self.post.roster.members), *self.post.helper_names]
         places = {site: place for place, site in enumerate(names)}
         return Mailbox(self.folder.root / "mail" / name, places)
 
@@ -59,6 +60,11 @@ class Host:
 def hides(config: Config) -> bool:
     """Whether updates are hidden from this server."""
     return config.secure.aggregation != "none"
+
+
+def helped(config: Config) -> bool:
+    """Whether helpers open the sums of a run."""
+    return config.secure.aggregation == "helpers"
 
 
 def asking(

@@ -1,4 +1,4 @@
-"""The first files of a federation across machines: a site's folder, a server's folder."""
+"""The first files of a federation across machines: the folders of a site, a helper, a server."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ scrub = "mask"                 # personal data out; or "pseudonym", "drop", or "
 [roster]
 # Every site's line, this one's too. Needed where the server may see sums alone.
 {key} = "{line}"
+
+[helpers]
+# Every helper's line. Needed where helpers open the sums.
+"""
+
+_HELPER: Final = """\
+# The helper {name}. Nothing that arrives over the network changes this file.
+
+name = "{name}"
+keys = "."                     # what sotto enrol has made: keep it secret, and out of backups
+folder = "runs"                # ledgers, and what it remembers of sums; out of backups, too
+least = 2                      # no sum of fewer sites
+
+[server]
+address = "127.0.0.1:9092"     # ask who runs the server
+identity = "{zeros}"
+# ca = "ca.pem"                # who signed its certificate, if everybody does not know them
+
+[helpers]
+# Every helper's line, this one's too.
+{key} = "{line}"
+
+[roster]
+# Every site's line.
 """
 
 _POLICY: Final = """\
@@ -75,6 +99,26 @@ def enrol_site(name: str, folder: Path) -> dict[str, Any]:
     write_new(folder, {file: (text.encode(), PUBLIC) for file, text in texts.items()})
     site, policy = (str(folder / file) for file in texts)
     return {"name": toml_key(name), "line": f'"{line}"', "site_file": site, "policy": policy}
+
+
+def enrol_helper(name: str, folder: Path) -> dict[str, Any]:
+    """Make a helper's keys and its file.
+
+    Args:
+        name: of the helper.
+        folder: made if it is missing.
+
+    Returns:
+        ``name``, ``line`` for the lines of the helpers, and ``helper_file``.
+
+    Raises:
+        ConfigError: something is there already, or the name is no name.
+    """
+    line = make_keys(folder, name)
+    text = _HELPER.format(name=name, key=toml_key(name), line=line, zeros="0" * 64)
+    write_new(folder, {f"{name}.toml": (text.encode(), PUBLIC)})
+    place = str(folder / f"{name}.toml")
+    return {"name": toml_key(name), "line": f'"{line}"', "helper_file": place}
 
 
 def toml_key(name: str) -> str:

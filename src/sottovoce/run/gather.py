@@ -62,6 +62,7 @@ class Post:
         limit: the most bytes of a letter that are read.
         deadline_s: seconds without answer and without progress that a site may take.
         log: told what happens.
+        helpers: who opens the sums, where a run has helpers; else None.
         bytes_up: bytes of the answers that counted, by site.
         away: sites that let a deadline pass and have sent nothing since.
     """
@@ -73,6 +74,7 @@ class Post:
     limit: int
     deadline_s: float
     log: Log
+    helpers: Roster | None = None
     bytes_up: dict[str, int] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
 
@@ -80,13 +82,21 @@ class Post:
         """Write and sign a letter to a site."""
         return letters.write(Letter(kind, self.run, SERVER, to, facts, parts), self.identity)
 
+    @property
+    def helper_names(self) -> tuple[str, ...]:
+        """The helpers, in the order of their names; none where a run has no helpers."""
+        return () if self.helpers is None else tuple(self.helpers.members)
+
     def read(self, site: str, data: Data) -> Letter:
-        """Read what came from a site.
+        """Read what came from a site, or from a helper.
 
         Raises:
             VerificationError: it is no letter of this site, of this run.
         """
-        found = letters.read(data, self.roster, to=SERVER, limit=self.limit)
+        known = self.roster
+        if self.helpers is not None and site in self.helpers.members:
+            known = self.helpers
+        found = letters.read(data, known, to=SERVER, limit=self.limit)
         if found.sender != site or found.run != self.run:
             raise VerificationError(f"{site!r} brought a letter of {found.sender!r}")
         return found

@@ -164,6 +164,11 @@ class DurableHelper:
         self.outbox.wipe(self._sum, "finished")
 
     @property
+    def steps(self) -> int:
+        """How many messages of this sum it remembers to have answered: a delivery, then a proposal."""
+        return sum(1 for _ in _parted(self.outbox.read(self._sum).data))
+
+    @property
     def _sum(self) -> Sum:
         return Sum(self.terms.run, self.terms.round, "helpers")
 

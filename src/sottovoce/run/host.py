@@ -7,7 +7,7 @@ any moment and started again, it goes on where it was, and asks again for what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from sottovoce.model.peft_format import write_adapter
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
 from sottovoce.run.claims import ended
-from sottovoce.run.desk import Host, asking, most_spent, spent_of, told_spent
+from sottovoce.run.desk import Host, asking, helped, most_spent, spent_of, told_spent
+from sottovoce.run.enrol import roster_of
 from sottovoce.run.gather import Carrier, Log, Post, gather
 from sottovoce.run.host_begin import resume_run, run_of, start_run
 from sottovoce.run.host_round import note_evaluation, play_one
@@ -56,7 +57,8 @@ def host(config: Config, identity: Identity, roster: Roster, carrier: Carrier, l
     with folders.on_disk(folder.root), Ledger.open(folder.ledger) as ledger:
         run = run_of(config, folder, begun=ledger.count > 0)
         limit, deadline = network.limit_bytes, network.round_deadline_s
-        post = Post(run, identity, roster, carrier, limit, deadline, log)
+        helpers = roster_of(network.helpers)[0] if helped(config) else None
+        post = Post(run, identity, roster, carrier, limit, deadline, log, helpers)
         one = Host(config, folder, ledger, post)
         if ledger.count:
             resume_run(one)
@@ -84,8 +86,7 @@ def require_networked(config: Config) -> NetworkSettings:
     unfit = {
         "federation.asynchronous": federation.asynchronous is not None,
         "secure.group_size": secure.group_size is not None,
-        f'secure.aggregation = "{secure.aggregation}"': secure.aggregation
-        not in ("none", "secagg"),
+        'secure.aggregation = "he"': secure.aggregation == "he",
         "privacy.max_sites_per_owner": config.privacy.max_sites_per_owner is not None,
     }
     for key, found in unfit.items():
@@ -94,11 +95,31 @@ def require_networked(config: Config) -> NetworkSettings:
                 f"{key} is set, and runs in one process alone so far",
                 remedy="Remove it, or use sotto run",
             )
+    if helped(config):
+        _require_helpers(config.network, secure.helpers)
     return config.network
 
 
-def _require_finished(known: Known, answer: Letter) -> None:
-    """What a site may say of the result."""
+def _require_helpers(network: NetworkSettings, count: int) -> None:
+    named = sorted(network.helpers)
+    if len(named) != count:
+        raise ConfigError(
+            f"secure.helpers is {count}, and network.helpers has the lines of {named}",
+            allowed="one line of each helper",
+            remedy="Write them under [network.helpers]; sotto enrol --helper prints them",
+        )
+    if both := sorted(set(named) & set(network.roster)):
+        raise ConfigError(
+            f"{both[0]!r} is a site and a helper",
+            allowed="helpers that hold no text of the run",
+            remedy="Let the helper enrol under a name of its own",
+        )
+
+
+def _require_finished(known: Known, helpers: Collection[str], answer: Letter) -> None:
+    """What a site may say of the result. A helper has wiped what was left, and says no more."""
+    if answer.sender in helpers:
+        return
     letters.figure(answer.facts, "heldout_loss")
     letters.count(answer.facts, "spent", most_spent(known, answer.sender))
     gain = answer.facts.get("gain", [None, None])
@@ -115,9 +136,10 @@ def _finish(one: Host) -> None:
     parts = model_parts(one.server, one.config.federation.strategy.algorithm)
     facts = {"round": index}
     asks = {site: asking(one.post, "finish", site, facts, parts) for site in one.known.clients}
-    answers, _ = gather(
-        one.post, mail, "finish", asks, least=0, check=partial(_require_finished, one.known)
-    )
+    asks |= {name: asking(one.post, "finish", name, facts, {}) for name in one.post.helper_names}
+    check = partial(_require_finished, one.known, one.post.helper_names)
+    answers, _ = gather(one.post, mail, "finish", asks, least=0, check=check)
+    answers = {site: answers[site] for site in one.known.clients if site in answers}
     note_evaluation(one, index, answers)
     one.told_spent.update(told_spent(one, answers))
     gains = {site: told.facts["gain"] for site, told in answers.items() if told.facts.get("gain")}

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.codec.fixed_point import WEIGHT_LIMIT
+from sottovoce.codec.oneshot.messages import read_key
 from sottovoce.config import Config, write_config
 from sottovoce.errors import ConfigError, RefusedError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
 from sottovoce.run.claims import planned
 from sottovoce.run.cohorts import devices_of
-from sottovoce.run.desk import Host, asking, count_price, count_round, hides, took_part
+from sottovoce.run.desk import Host, asking, count_price, count_round, helped, hides, took_part
 from sottovoce.run.folder import RunFolder
 from sottovoce.run.gather import Check, gather
+from sottovoce.run.helper_terms import KEY, KEYS, roots_of
 from sottovoce.run.identity import packages, require_same_config
 from sottovoce.run.known import Federation, Fellows
 from sottovoce.run.ledger import Record, read
@@ -78,17 +80,18 @@ def start_run(one: Host) -> None:
     mail = one.mail("begin")
     try:
         facts, refused, weights = _met(one, mail)
+        keys = _announced(one, mail)
     except (RefusedError, VerificationError):
         # Nothing is reserved at any site yet. Who starts again once they agree starts another run:
         # in this one each site stands by what it has told.
         mail.empty()
         _name_of_run(one.folder).unlink(missing_ok=True)
         raise
+    masked = hides(config) and not helped(config)
     told = {
         **_fellows(one.known),
-        "commitments": {site: told["commitment"] for site, told in facts.items()}
-        if hides(config)
-        else {},
+        "commitments": {site: told["commitment"] for site, told in facts.items()} if masked else {},
+        **keys,
     }
     begin = {site: asking(post, "begin", site, told, {}) for site in sorted(facts)}
     begun, _ = gather(post, mail, "begin", begin, least=len(begin))
@@ -101,9 +104,8 @@ def start_run(one: Host) -> None:
         | {
             "refused": refused,
             "commitments": told["commitments"],
-            "nonces": {site: told.facts["nonce"] for site, told in begun.items()}
-            if hides(config)
-            else {},
+            "nonces": {site: told.facts["nonce"] for site, told in begun.items()} if masked else {},
+            **keys,
         },
     )
     mail.empty()
@@ -124,15 +126,35 @@ def _met(one: Host, mail: Mailbox) -> tuple[dict[str, Mapping[str, Any]], dict[s
         site: asking(post, "join", site, {"members": members}, {"config": shared})
         for site in members
     }
-    joined, refused = gather(post, mail, "join", asks, least=least, check=_require_joined(config))
+    joined, refused = gather(post, mail, "join", asks, least=least, check=_require_joined(one))
     facts = {site: letter.facts for site, letter in joined.items()}
     _require_agreement(facts)
     left, declined = _offered(one, mail, facts, least)
     return left, refused | declined, _first_weights(one, left)
 
 
-def _require_joined(config: Config) -> Check:
+def _announced(one: Host, mail: Mailbox) -> dict[str, Any]:
+    """Ask every helper for its key of the run; what the ledger and the sites are told of them.
+
+    Each of a site's seeds has to be sealed for all who hold it, so that no run begins without one.
+    """
+    post, helpers = one.post, one.post.helpers
+    if helpers is None:
+        return {}
+    run, roots = bytes.fromhex(post.run), roots_of(post.roster, helpers)
+
+    def check(answer: Letter) -> None:
+        read_key(letters.part(answer, KEY), answer.sender, helpers, run)
+
+    asks = {name: asking(post, "announce", name, roots, {}) for name in helpers.members}
+    shown, _ = gather(post, mail, "announce", asks, least=len(asks), check=check)
+    keys = {name: letters.part(shown[name], KEY).hex() for name in sorted(shown)}
+    return {KEYS: keys, "helpers_root": helpers.root.hex()}
+
+
+def _require_joined(one: Host) -> Check:
     """What a site has to tell of itself, as far as a server can judge it alone."""
+    masked, helpers = hides(one.config) and not helped(one.config), one.post.helpers
 
     def check(answer: Letter) -> None:
         facts = answer.facts
@@ -145,8 +167,13 @@ def _require_joined(config: Config) -> Check:
             letters.text(facts, name)
         if facts.get("adapter_config") is not None:
             letters.table(facts, "adapter_config")
-        if hides(config):
+        if masked:
             letters.text(facts, "commitment")
+        if helpers is not None and letters.text(facts, "helpers_root") != helpers.root.hex():
+            raise VerificationError(
+                f"{answer.sender!r} has pinned other helpers than network.helpers names",
+                remedy="Compare the lines; every party has the same",
+            )
 
     return check
 
@@ -340,5 +367,11 @@ def _require_same_names(one: Host, began: Mapping[str, Any]) -> None:
     if began["roster_root"] != one.post.roster.root.hex():
         raise ConfigError(
             "network.roster is another than the one that the run began with",
+            remedy="Write the same lines, or choose another run.dir",
+        )
+    helpers = one.post.helpers
+    if helpers is not None and began["helpers_root"] != helpers.root.hex():
+        raise ConfigError(
+            "network.helpers are others than those that the run began with",
             remedy="Write the same lines, or choose another run.dir",
         )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
-from sottovoce.errors import RefusedError, VerificationError
+from sottovoce.errors import AbortedError, RefusedError, VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
 from sottovoce.run.arms import is_evaluated
@@ -20,19 +20,22 @@ from sottovoce.run.desk import (
     count_price,
     count_round,
     epsilon_of,
+    helped,
     hides,
     spent_of,
     told_spent,
     took_part,
 )
 from sottovoce.run.gather import gather
+from sottovoce.run.helped_round import HelpedRound, helped_round
+from sottovoce.run.helper_terms import Helping, keys_in
 from sottovoce.run.hidden import Round, hidden_round
 from sottovoce.run.letter import Letter
 from sottovoce.run.mailbox import Mailbox
 from sottovoce.run.play import join
 from sottovoce.run.protect import affordable, charges, sampled, steps_in, under_cap
 from sottovoce.run.received import mean_of_words, require_update, update_of
-from sottovoce.run.rounds import RoundRecord, model_tensors
+from sottovoce.run.rounds import RoundRecord, digest, model_tensors
 from sottovoce.run.shared import (
     model_parts,
 )
@@ -40,6 +43,9 @@ from sottovoce.run.state import pack_state
 from sottovoce.run.sum_terms import Agreement, bytes_by_name
 from sottovoce.run.sums import crowd_in
 from sottovoce.update import Tensors
+
+_MOST_LOST: Final = 3
+"""Rounds in a row without a sum after which somebody has to look."""
 
 
 def play_one(one: Host) -> None:
@@ -49,12 +55,53 @@ def play_one(one: Host) -> None:
     drawn, one.next_drawn = one.next_drawn or next(one.cohorts), None
     cohort = _cohort(one, drawn, mail)
     evaluate = is_evaluated(one.config, index)
-    mean, answers = _asked(one, mail, cohort, evaluate=evaluate)
-    record = _closed(one, cohort, answers, mean)
+    answers: dict[str, Letter] = {}
+    try:
+        mean, answers = _asked(one, mail, cohort, evaluate=evaluate)
+        record = _closed(one, cohort, answers, mean)
+        one.lost = 0
+    except AbortedError as error:
+        record = _lost(one, cohort, error)
     if evaluate:
         note_evaluation(one, index, answers)
     _durable(one, record, told_spent(one, answers))
     mail.empty()
+    for name in one.post.helper_names:
+        # Whoever misses it wipes its secrets with the next round, or at the end.
+        one.post.carrier.ask(name, asking(one.post, "close", name, {"round": index}, {}))
+        one.post.carrier.forget(name)
+
+
+def _lost(one: Host, cohort: Cohort, error: AbortedError) -> RoundRecord:
+    """Close a round that had no sum, and cannot have another one: the model stays as it was.
+
+    What a site has sent for helpers to open it sends once, since two sums would show what differs.
+
+    Raises:
+        VerificationError: several rounds in a row had none.
+    """
+    index, one.lost = one.server.round, one.lost + 1
+    one.post.log("sum aborted", {"round": index, "error": str(error)})
+    if one.lost >= _MOST_LOST:
+        raise VerificationError(
+            f"{one.lost} rounds in a row had no sum; the last one: {error}",
+            remedy="See to who was missing or refused, then start the server again",
+        ) from error
+    one.ledger.append("lost", {"round": index, "error": str(error)})
+    one.server = replace(one.server, round=index + 1)
+    return RoundRecord(
+        round=index,
+        clients=(),
+        examples=(),
+        weights=(),
+        steps=(),
+        tokens=(),
+        loss=None,
+        weights_sha256=digest(model_tensors(one.server)),
+        update_norm=0.0,
+        failed=tuple(sorted({*cohort.failed, *(part.client for part in cohort.parts)})),
+        simulated_time=round(cohort.time, 6),
+    )
 
 
 def _asked(
@@ -84,6 +131,9 @@ def _asked(
     )
     if hides(one.config):
         each = {part.client: facts(part) for part in cohort.parts}
+        if helped(one.config):
+            opened = HelpedRound(one.known, _helping(one), one.server, each, parts, check)
+            return helped_round(one.post, mail, opened)
         ahead = one.mail(f"{index + 1:05d}")
         after = _following(one)
         hidden = Round(one.known, _agreement(one), one.server, each, parts, after, ahead, check)
@@ -173,6 +223,17 @@ def _agreement(one: Host) -> Agreement:
     )
 
 
+def _helping(one: Host) -> Helping:
+    """Who has to do with the sums that helpers open, from the ledger."""
+    helpers, payload = one.post.helpers, one.start.payload
+    if helpers is None:
+        raise VerificationError("a sum with helpers in a run that has none")
+    run = bytes.fromhex(one.post.run)
+    config_sha256 = bytes.fromhex(str(payload["shared_config_sha256"]))
+    keys = keys_in(payload, helpers, run)
+    return Helping(run, one.post.roster, config_sha256, helpers, keys)
+
+
 def _closed(
     one: Host, cohort: Cohort, answers: Mapping[str, Letter], mean: Tensors | None
 ) -> RoundRecord:
@@ -227,7 +288,9 @@ def _durable(one: Host, record: RoundRecord, spent: Mapping[str, int]) -> None:
         "round",
         asdict(record)
         | {
-            "bytes_up": max(one.post.bytes_up.values(), default=0),
+            "bytes_up": max(
+                (one.post.bytes_up.get(site, 0) for site in one.known.clients), default=0
+            ),
             "clients_sha256": [None] * len(record.clients),
             "state_sha256": sha256(state).hexdigest(),
             "spent": spent,

@@ -78,6 +78,7 @@ def make_consortium(
     *,
     shops: int = SHOPS,
     each: int = EACH,
+    helpers: int = 0,
 ) -> Path:
     """Write everything that a consortium of generated shops needs: keys, text, files of all parties.
 
@@ -86,6 +87,7 @@ def make_consortium(
         changes: of the server's configuration, by section.
         shops: how many sites.
         each: conversations of a site.
+        helpers: how many help with the sums.
     """
     if folder.exists():
         if not (folder / _MARK).exists():
@@ -99,13 +101,21 @@ def make_consortium(
         address = f"127.0.0.1:{free.getsockname()[1]}"
     talks = _talks(shops, each)
     lines = {name: make_keys(folder / name, name) for name in talks}
+    opening = [f"helper-{place}" for place in range(1, helpers + 1)]
+    their_lines = {name: make_keys(folder / name, name) for name in opening}
     model = fingerprint(load_base(ModelSettings()))
     for name, own in talks.items():
         (folder / name / "conversations.jsonl").write_text(to_lines(own), encoding="utf-8")
         (folder / name / "policy.toml").write_text(_policy(model), encoding="utf-8")
-        site = _site(name, address, server["identity"], lines)
+        site = _member(name, address, server["identity"], lines, their_lines) | {
+            "policy": "policy.toml",
+            "data": {"path": "conversations.jsonl", "scrub": "off"},  # its people are made up
+        }
         (folder / name / "site.toml").write_text(tomli_w.dumps(site), encoding="utf-8")
-    tree = _consortium(address, lines)
+    for name in opening:
+        helper = _member(name, address, server["identity"], lines, their_lines)
+        (folder / name / "helper.toml").write_text(tomli_w.dumps(helper), encoding="utf-8")
+    tree = _consortium(address, lines, their_lines)
     for section, values in (changes or {}).items():
         tree[section] = {**tree.get(section, {}), **values}
     (folder / "consortium.toml").write_text(tomli_w.dumps(tree), encoding="utf-8")
@@ -134,17 +144,25 @@ def _policy(model: str) -> str:
     )
 
 
-def _site(name: str, address: str, identity: str, lines: Mapping[str, str]) -> dict[str, Any]:
+def _member(
+    name: str,
+    address: str,
+    identity: str,
+    lines: Mapping[str, str],
+    helpers: Mapping[str, str],
+) -> dict[str, Any]:
+    """What a site's and a helper's file say alike."""
     return {
         "name": name,
-        "policy": "policy.toml",
         "server": {"address": address, "identity": identity, "ca": "../server/ca.pem"},
-        "data": {"path": "conversations.jsonl", "scrub": "off"},  # its people are made up
         "roster": dict(lines),
+        "helpers": dict(helpers),
     }
 
 
-def _consortium(address: str, lines: Mapping[str, str]) -> dict[str, Any]:
+def _consortium(
+    address: str, lines: Mapping[str, str], helpers: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "run": {"dir": "run", "threads": 1},
         "data": {"path": "../every-site-has-its-own", "validation_fraction": 0.34},
@@ -171,6 +189,7 @@ def _consortium(address: str, lines: Mapping[str, str]) -> dict[str, Any]:
             "ca": "server/ca.pem",
             "round_deadline_s": 60.0,
             "roster": dict(lines),
+            "helpers": dict(helpers),
         },
     }
 

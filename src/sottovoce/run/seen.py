@@ -17,7 +17,15 @@ from sottovoce.run.ledger import canonical
 
 STATUS: Final = "status.json"
 _REFRESH_S: Final = 0.5
-_COUNTED: Final = ("answered", "late", "refused", "rejected", "late answer", "sum aborted")
+_COUNTED: Final = (
+    "answered",
+    "late",
+    "refused",
+    "rejected",
+    "late answer",
+    "gave up",
+    "sum aborted",
+)
 
 
 @dataclass
@@ -102,7 +110,8 @@ class Seen:
         with self._lock:
             rows: list[tuple[str, dict[str, str], float]] = [
                 ("sottovoce_rounds_total", {}, int(self.status.get("rounds", 0))),
-                ("sottovoce_sites_present", {}, len(self.status.get("present", ()))),
+                ("sottovoce_sites_present", {}, len(_apart(self.status)[0])),
+                ("sottovoce_helpers_present", {}, len(_apart(self.status)[1])),
                 ("sottovoce_epsilon", {}, self.status.get("epsilon") or 0.0),
             ]
             rows += [
@@ -179,6 +188,21 @@ def read_status(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _apart(status: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The sites that are there, and the helpers that are."""
+    present, helpers = status.get("present", ()), set(status.get("helpers", ()))
+    return [one for one in present if one not in helpers], [
+        one for one in present if one in helpers
+    ]
+
+
+def _of_helpers(status: Mapping[str, Any]) -> dict[str, str]:
+    """Which helpers are there and which are not, where a run has some."""
+    here = _apart(status)[1]
+    rows = [f"{name} ({'here' if name in here else 'away'})" for name in status.get("helpers", ())]
+    return {"helpers": ", ".join(rows)} if rows else {}
+
+
 def status_rows(found: Mapping[str, Any]) -> list[list[str]]:
     """A status as a table; the first row is the header."""
     waiting = found.get("waiting_for") or {}
@@ -186,7 +210,8 @@ def status_rows(found: Mapping[str, Any]) -> list[list[str]]:
         "state": found.get("state", "beginning"),
         "rounds finished": found.get("rounds", 0),
         "round under way": found.get("round", "-"),
-        "present": ", ".join(found.get("present", ())) or "nobody",
+        "present": ", ".join(_apart(found)[0]) or "nobody",
+        **_of_helpers(found),
         "waiting for": ", ".join(f"{site} ({stage})" for site, stage in waiting.items()) or "-",
         "held-out loss": found.get("loss", "-"),
         "epsilon": found.get("epsilon") if found.get("epsilon") is not None else "-",

@@ -7,44 +7,17 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from sottovoce.codec.roster import KEY_BYTES, require_name
 from sottovoce.config import Config, make_config
 from sottovoce.data.settings import KEYS_OF_SITE
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import ConfigError
+from sottovoce.run.connection import Limits, Name, ServerOf
 
 LARGEST_CONFIG: Final = 2**20
 _MODEL_NAME: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 # The time to read keys within keys grows with the square of their depth, or worse.
 _DEEP: Final = re.compile(rb"(?<![^\s.=#,{}[\]])(?:[^\s.=#,{}[\]]+\s*\.\s*){16}")
-
-
-class ServerOf(BaseModel, frozen=True, extra="forbid"):
-    """The server that a site works for; the section ``[server]``.
-
-    Args:
-        address: host and port.
-        identity: the public half of the key that the server signs with, 64 hexadecimal digits.
-        ca: who signed its certificate, where that is no authority that everybody knows.
-        insecure: plain HTTP; on the loopback alone.
-    """
-
-    address: str
-    identity: str
-    ca: str | None = None
-    insecure: bool = False
-
-    @field_validator("identity")
-    @classmethod
-    def _is_a_key(cls, value: str) -> str:
-        try:
-            known = len(bytes.fromhex(value)) == KEY_BYTES
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError("the server's identity is 64 hexadecimal digits; ask who runs it")
-        return value
 
 
 class ModelOf(BaseModel, frozen=True, extra="forbid"):
@@ -56,19 +29,6 @@ class ModelOf(BaseModel, frozen=True, extra="forbid"):
     """
 
     path: str | None = None
-
-
-class Limits(BaseModel, frozen=True, extra="forbid"):
-    """What a site spends on others; the section ``[limits]``.
-
-    Args:
-        letter_bytes: the largest letter that is read.
-        user: the operating-system user that talks to the network in the site's place, where the
-            site runs as root; None keeps the own one.
-    """
-
-    letter_bytes: int = Field(2**30, ge=2**16)
-    user: str | None = None
 
 
 class SiteSettings(BaseModel, frozen=True, extra="forbid"):
@@ -86,9 +46,11 @@ class SiteSettings(BaseModel, frozen=True, extra="forbid"):
         limits: what the site spends on others.
         roster: every site's name with its line, pinned by this site; needed where updates are to
             be hidden from the server.
+        helpers: every helper's name with its line, pinned by this site; needed where helpers open
+            the sums.
     """
 
-    name: str
+    name: Name
     keys: str = "."
     folder: str = "runs"
     policy: str = Field(min_length=1)
@@ -97,15 +59,7 @@ class SiteSettings(BaseModel, frozen=True, extra="forbid"):
     model: ModelOf = ModelOf()
     limits: Limits = Limits()
     roster: dict[str, str] = {}
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        try:
-            require_name(value)
-        except VerificationError as error:
-            raise ValueError(str(error)) from error
-        return value
+    helpers: dict[str, str] = {}
 
 
 def load_site(path: Path) -> SiteSettings:

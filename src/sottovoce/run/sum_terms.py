@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from sottovoce.codec import graph
+from sottovoce.codec.oneshot.terms import Terms as HelpedTerms
 from sottovoce.codec.roster import Roster
 from sottovoce.codec.secagg.terms import Terms
 from sottovoce.errors import VerificationError
@@ -16,6 +17,7 @@ from sottovoce.rng import stream
 from sottovoce.run import letter as letters
 from sottovoce.run.by_secagg import terms_of
 from sottovoce.run.circle import Circle
+from sottovoce.run.helper_terms import Helping
 from sottovoce.run.known import Known
 from sottovoce.run.secure import Summing
 from sottovoce.run.sending import places
@@ -98,6 +100,39 @@ def terms_of_sum(
     circle, secure = agreed.circle, known.config.secure
     serial = serial_of(index, attempt)
     return terms_of(secure, circle, serial, cohort, how.coding, least=how.least)
+
+
+def helped_terms(
+    known: Known, agreed: Helping, index: int, cohort: tuple[str, ...], model_sha256: bytes
+) -> HelpedTerms:
+    """The terms of a round's sum with helpers. There is one in a round.
+
+    Args:
+        known: the federation.
+        agreed: who has to do with its sums.
+        index: the round, from 0.
+        cohort: who was drawn, sorted.
+        model_sha256: of the model of the round; a site computes it of what it received.
+
+    Raises:
+        ConfigError: a cohort that is not sorted, or not in the roster.
+        VerificationError: keys that are not the helpers' own.
+    """
+    how = summing_of(known, state_of_shape(known, index))
+    return HelpedTerms(
+        run=agreed.run,
+        round=index,
+        config_sha256=agreed.config_sha256,
+        model_sha256=model_sha256,
+        roster=agreed.roster,
+        cohort=cohort,
+        helpers=agreed.helpers,
+        helper_keys=agreed.keys,
+        colluding=known.config.secure.colluding,
+        length=how.coding.length,
+        bits=how.coding.bits,
+        minimum_survivors=how.least,
+    )
 
 
 def bytes_by_name(facts: Mapping[str, Any], name: str) -> dict[str, bytes]:

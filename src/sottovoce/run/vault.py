@@ -18,6 +18,7 @@ from threading import Lock
 from typing import Any, Final
 
 from sottovoce.codec.roster import Identity, Roster
+from sottovoce.config import Config
 from sottovoce.errors import (
     ConfigError,
     RefusedError,
@@ -33,7 +34,8 @@ from sottovoce.run.letter import SERVER, Letter
 from sottovoce.run.outbox import Outbox
 from sottovoce.run.site_settings import SiteSettings, own_config
 from sottovoce.run.visit import Visit, open_visit
-from sottovoce.run.visit_sums import Sums, pinned
+from sottovoce.run.visit_helped import HelpedSums, pinned_helpers
+from sottovoce.run.visit_sums import Hiding, Sums, pinned
 
 _RUN: Final = re.compile(r"[0-9a-f]{64}")
 _PLACE: Final = re.compile(r"[^\s'\"]*/[^\s'\"]*")
@@ -183,14 +185,14 @@ class Vault:
                 lambda: own_config(self.site, shared, root),
                 ledger,
                 watch,
-                lambda: self._sums(letter.run, root, shared),
+                lambda config: self._sums(letter.run, root, shared, config),
             )
         except BaseException:
             ledger.close()
             raise
         return self._visit
 
-    def _sums(self, run: str, root: Path, shared: bytes) -> Sums:
+    def _sums(self, run: str, root: Path, shared: bytes, config: Config) -> Hiding:
         """What this site remembers of the sums of a run, once it has pinned who else is in them."""
         roster = pinned(self.site.roster)
         if roster.members.get(self.site.name) != self.identity.public:
@@ -201,15 +203,12 @@ class Vault:
         if self._outbox is None:
             place = Path(self.site.folder) / "outbox"
             self._outbox = Outbox(place, self.store_key, self.site.name)
-        return Sums(
-            bytes.fromhex(run),
-            self.site.name,
-            self.identity,
-            self._outbox,
-            roster,
-            sha256(shared).digest(),
-            root,
-        )
+        me, identity, config_sha256 = self.site.name, self.identity, sha256(shared).digest()
+        number, box = bytes.fromhex(run), self._outbox
+        if config.secure.aggregation == "helpers":
+            helpers = pinned_helpers(self.site.helpers, config)
+            return HelpedSums(number, me, identity, box, roster, helpers, config_sha256)
+        return Sums(number, me, identity, box, roster, config_sha256, root)
 
     def _shared(self, root: Path, letter: Letter) -> bytes:
         """The configuration that all clients share, as it came with the first letter of a run."""

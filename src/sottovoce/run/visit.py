@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sottovoce.codec.wire import pack
-from sottovoce.config import write_config
+from sottovoce.config import Config, write_config
 from sottovoce.errors import VerificationError
 from sottovoce.run import folder as folders
 from sottovoce.run import letter as letters
@@ -34,7 +34,7 @@ from sottovoce.run.folder import RunFolder
 from sottovoce.run.identity import facts, require_same_config, require_same_start
 from sottovoce.run.known import Fellows
 from sottovoce.run.ledger import Ledger, Record, read
-from sottovoce.run.letter import PART, Letter
+from sottovoce.run.letter import Letter
 from sottovoce.run.made import Made, pack_made, unpack_made
 from sottovoce.run.personal import has_own_models, personalise
 from sottovoce.run.play import evaluate_judged
@@ -46,7 +46,8 @@ from sottovoce.run.shared import fellows_in, figures_of, model_of, require_like,
 from sottovoce.run.spending import Spending
 from sottovoce.run.sum_terms import parts_of
 from sottovoce.run.sums import as_sent, summing
-from sottovoce.run.visit_sums import Sums
+from sottovoce.run.visit_helped import HelpedSums
+from sottovoce.run.visit_sums import Hiding, Sums
 from sottovoce.strategies import ServerState
 from sottovoce.update import Update, unflatten
 
@@ -76,7 +77,7 @@ class Visit:
     ledger: Ledger
     prepared: Prepared
     watch: Watch
-    sums: Sums | None = None
+    sums: Hiding | None = None
     answered: dict[str, str] = field(default_factory=dict)
     committed: dict[str, str] = field(default_factory=dict)
     spending: Spending | None = None
@@ -97,8 +98,8 @@ class Visit:
                 require_same_start(self.prepared, self.folder, record)
             case "fellows":
                 self._meet(Fellows(payload["unit_counts"], payload["heaviest_client"]))
-                self.committed = dict(payload["commitments"])
-            case "agreed" if self.sums is not None:
+                self._hold(payload["commitments"])
+            case "agreed" if isinstance(self.sums, Sums):
                 self.sums.agree(self.committed, payload)
             case "budget" | "charge":
                 self._spends.replay(record)
@@ -110,7 +111,7 @@ class Visit:
                 if payload["kind"] == "round":
                     self.finished = int(payload["round"]) + 1
                     self._made_place(self.finished - 2).unlink(missing_ok=True)
-                if payload["kind"] == "unmask" and self.sums is not None:
+                if payload["kind"] == "unmask" and isinstance(self.sums, Sums):
                     self.sums.opened = int(payload["round"])
                 self.over |= payload["kind"] == "finish"
 
@@ -182,7 +183,7 @@ class Visit:
             self.ledger.append("start", facts(self.prepared, self.folder, sha))
         told = told_in(self.prepared, first)
         if self.sums is not None:
-            told["commitment"] = self.sums.commitment()
+            told |= self.sums.joined()
         return "joined", told, {}
 
     def first(self) -> Answer:
@@ -211,10 +212,10 @@ class Visit:
         if not self.ledger.count:
             raise VerificationError(f"{self.name!r} has not joined")
         fellows = fellows_in(request)
-        told: dict[str, Any] = {}
+        told: dict[str, str] = {}
         committed: dict[str, str] = {}
         if self.sums is not None:
-            committed, told["nonce"] = self.sums.reveal(request.facts)
+            committed, told = self.sums.begun(request.facts)
         if self.spending is None:
             # Nothing is remembered of a run that the policy refuses.
             prepared = with_fellows(self.prepared, fellows)
@@ -229,7 +230,7 @@ class Visit:
                 },
             )
             self._meet(fellows)
-            self.committed = committed
+            self._hold(committed)
         if committed != self.committed:
             raise VerificationError("the server shows other commitments than before")
         if fellows != self.prepared.fellows:
@@ -251,8 +252,8 @@ class Visit:
 
     def hidden(self, request: Letter) -> tuple[Answer, dict[str, Any]]:
         """Answer one message of a sum that hides this site's update."""
-        if self.sums is None:
-            raise VerificationError("a sum in a run that hides nothing")
+        if not isinstance(self.sums, Sums):
+            raise VerificationError("a sum under masks that cancel, in a run without")
         if self.sums.agreed is None:
             self.sums.agree(self.committed, request.facts)
             nonces = letters.table(request.facts, "nonces")
@@ -261,6 +262,11 @@ class Visit:
         index = letters.count(request.facts, "round")
         record = {"kind": request.kind, "round": index, "clients": []}
         return (request.kind, {"round": index}, parts), record
+
+    def _hold(self, committed: Mapping[str, str]) -> None:
+        self.committed = dict(committed)
+        if isinstance(self.sums, HelpedSums):
+            self.sums.hold(self.committed)
 
     def _meet(self, fellows: Fellows) -> None:
         self.prepared = with_fellows(self.prepared, fellows)
@@ -288,8 +294,7 @@ class Visit:
                 remedy="Nothing is sent twice",
             )
         if self.sums is not None:
-            # What the sum itself forbids is refused before anything is trained or charged.
-            self.sums.party(self.prepared, request)
+            self.sums.require(self.prepared, request)
         server = self._received(request, index)
         told: dict[str, Any] = {"round": index, "heldout_loss": None}
         if request.facts.get("evaluate") is True:
@@ -324,7 +329,7 @@ class Visit:
         update, state = leaves.pairs[0]
         inside = contributions_of(done.protection).get(self.name)
         made = Made(update, inside, leaves.travels.get((self.name, "blocks"), b""))
-        if self.sums is not None:
+        if self.sums is not None and self.sums.repeats:
             folders.write_bytes(self._made_place(server.round), pack_made(made))
         return made, self.clients.write(server.round + 1, {self.name: state})
 
@@ -375,10 +380,9 @@ class Visit:
         if self.sums is None:
             return {"words": pack(words_of(made.update, how, server.round), how.coding.bits)}
         sha = digest(model_tensors(server))
-        upload = self.sums.upload(
+        return self.sums.parts(
             self.prepared, request, lambda: words_of(made.update, how, server.round), sha
         )
-        return {PART: upload, **self.sums.ahead(self.prepared, request)}
 
     def _recorded(self, index: int, update: Update | None, server: ServerState) -> dict[str, Any]:
         taken = update is not None
@@ -420,7 +424,7 @@ def open_visit(
     config: Callable[[], Any],
     ledger: Ledger,
     watch: Watch,
-    sums: Callable[[], Sums],
+    sums: Callable[[Config], Hiding],
 ) -> Visit:
     """Load the text and the model of a run at a site, and go on where its ledger ends.
 
@@ -439,4 +443,5 @@ def open_visit(
     else:
         folders.write_bytes(folder.config, write_config(prepared.config))
     hides = prepared.config.secure.aggregation != "none"
-    return Visit(name, folder, ledger, prepared, watch, sums() if hides else None)
+    hiding = sums(prepared.config) if hides else None
+    return Visit(name, folder, ledger, prepared, watch, hiding)

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sottovoce.codec import graph
 from sottovoce.codec.checks import Words
@@ -26,6 +26,31 @@ from sottovoce.run.party import Party
 from sottovoce.run.sum_terms import Agreement, bytes_by_name, terms_of_sum
 
 _NONCE_BYTES = 32
+
+
+class Hiding(Protocol):
+    """What a visit asks of the sums that hide a site's update, whoever opens them."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a round may have a second sum."""
+
+    def joined(self) -> dict[str, str]:
+        """What the site tells of its sums as it joins."""
+
+    def begun(self, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """Look at what the server shows as the run begins: what is remembered, and what is told."""
+
+    def require(self, known: Known, request: Letter) -> None:
+        """Refuse what the sum itself forbids, before anything is trained or charged."""
+
+    def parts(
+        self, known: Known, request: Letter, words: Callable[[], Words], model_sha256: str
+    ) -> dict[str, bytes]:
+        """The hidden words, as parts of the letter that answers."""
+
+    def close(self) -> None:
+        """Wipe what is left of all sums of the run."""
 
 
 @dataclass
@@ -53,6 +78,20 @@ class Sums:
     opened: int = -1
     agreed: Agreement | None = None
 
+    @property
+    def repeats(self) -> bool:
+        """A round may have a second sum, as long as no other of it was opened."""
+        return True
+
+    def joined(self) -> dict[str, str]:
+        """A commitment, which is told as the site joins."""
+        return {"commitment": self.commitment()}
+
+    def begun(self, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """Everybody's commitments, to be remembered, and the nonce, to be told; as ``reveal``."""
+        committed, nonce = self.reveal(facts)
+        return committed, {"nonce": nonce}
+
     def commitment(self) -> str:
         """A commitment to this site's part of the beacon; the same whenever it is asked for."""
         return graph.commit(self._nonce(), client=self.name, run=self.run).hex()
@@ -79,6 +118,10 @@ class Sums:
         if nonces.get(self.name) != self._nonce() or not agreed.circle.beacon:
             raise VerificationError(f"the beacon is not one that {self.name!r} took part in")
         self.agreed = agreed
+
+    def require(self, known: Known, request: Letter) -> None:
+        """Refuse a sum that ``party`` refuses."""
+        self.party(known, request)
 
     def party(self, known: Known, request: Letter) -> Party:
         """The party of the sum that a letter is about.
@@ -137,6 +180,13 @@ class Sums:
         """Keys for the next round, as a part of the letter that brings the update."""
         following = self.following(known, request)
         return {} if following is None else {NEXT: following.advertise()}
+
+    def parts(
+        self, known: Known, request: Letter, words: Callable[[], Words], model_sha256: str
+    ) -> dict[str, bytes]:
+        """The masked words, and the keys of the next round where they are asked for."""
+        upload = self.upload(known, request, words, model_sha256)
+        return {PART: upload, **self.ahead(known, request)}
 
     def upload(
         self, known: Known, request: Letter, words: Callable[[], Words], model_sha256: str
