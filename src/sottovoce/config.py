@@ -19,10 +19,7 @@ from sottovoce.privacy.settings import PrivacySettings
 from sottovoce.strategies.personal import Ditto
 from sottovoce.strategies.protected import require_protected
 from sottovoce.strategies.secured import require_secured
-from sottovoce.strategies.settings import (
-    FederationSettings,
-    with_fixed_settings,
-)
+from sottovoce.strategies.settings import FederationSettings, with_fixed_settings
 from sottovoce.train import TrainSettings
 
 MARKETPLACE = "marketplace"
