@@ -167,11 +167,10 @@ def test_more_than_may_wait_are_refused_and_the_others_answered(
 class Broken:
     """A grammar with a fault."""
 
-    def forbid(self, logits: Tensor, left: int) -> None:
-        raise KeyError(left)
+    whole = False
 
-    def accept(self, token: int) -> bool:
-        raise KeyError(token)
+    def choose(self, logits: Tensor, left: int, draw: Callable[[Tensor], int]) -> int:
+        raise KeyError(left)
 
 
 def test_who_fails_fails_alone(
@@ -199,16 +198,14 @@ class Only:
         self.token, self.times = token, times
         self.left: list[int] = []
 
-    def forbid(self, logits: Tensor, left: int) -> None:
-        self.left.append(left)
-        keep = logits[self.token].clone()
-        logits.fill_(float("-inf"))
-        logits[self.token] = keep
-
-    def accept(self, token: int) -> bool:
-        assert token == self.token
-        self.times -= 1
+    @property
+    def whole(self) -> bool:
         return self.times == 0
+
+    def choose(self, logits: Tensor, left: int, draw: Callable[[Tensor], int]) -> int:
+        self.left.append(left)
+        self.times -= 1
+        return self.token
 
 
 def test_a_grammar_decides_what_may_come_and_when_it_is_whole(

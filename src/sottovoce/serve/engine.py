@@ -30,11 +30,12 @@ Reason = Literal["stop", "length", "cancelled", "failed"]
 class Grammar(Protocol):
     """What an answer may look like; one of its own for each request."""
 
-    def forbid(self, logits: Tensor, left: int) -> None:
-        """Set to minus infinity whatever may not come next, with so many tokens left."""
+    @property
+    def whole(self) -> bool:
+        """Whether nothing may follow any more."""
 
-    def accept(self, token: int) -> bool:
-        """Take the next token; whether the answer is whole with it."""
+    def choose(self, logits: Tensor, left: int, draw: Callable[[Tensor], int]) -> int:
+        """Draw the next token by its logits, with so many tokens left."""
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,14 @@ class Request:
         """Choose the next token by its logits ``[V]``, and tell it."""
         ask, left = self.ask, self.ask.sampling.max_new_tokens - self.made
         told = None if ask.logprobs is None else logits.log_softmax(0)
-        if ask.grammar is not None:
-            ask.grammar.forbid(logits, left)
-        token = self.draws.token(logits)
+        draw = self.draws.token
+        token = draw(logits) if ask.grammar is None else ask.grammar.choose(logits, left, draw)
         if token in ask.stop_ids:
             self.end("stop")
             return
         self.last, self.made = token, self.made + 1
         self.deliver(_told(token, told, ask.logprobs or 0))
-        if ask.grammar is not None and ask.grammar.accept(token):
+        if ask.grammar is not None and ask.grammar.whole:
             self.end("stop")
         elif self.made == ask.sampling.max_new_tokens:
             self.end("length")
