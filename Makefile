@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 endif
 
 VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
-EXTRAS := he,hub,network,parquet,quantised,test
+EXTRAS := he,hub,network,parquet,quantised,serve,test
 BIN := .venv/bin
 PEERS := .venv-peers/bin
 
