@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
@@ -121,6 +122,17 @@ class Form:
             )
         self._needed = len(path)
         self.whole = False
+
+    @property
+    def needed(self) -> int:
+        """Tokens that certainly suffice from here to a whole answer."""
+        return self._needed
+
+    def copy(self) -> Form:
+        """One that stands at the same place and goes on by itself."""
+        made = copy(self)
+        made._matcher = self._matcher.deep_copy()
+        return made
 
     def choose(self, logits: Tensor, left: int, draw: Callable[[Tensor], int]) -> int:
         """Draw the next token among those that keep the form, with so many left."""
