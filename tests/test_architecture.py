@@ -44,7 +44,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "starlette": ("run/flower", "serve"),
     "llguidance": ("serve",),
     "tenseal": ("codec/he.py",),
-    "typer": ("cli.py",),
+    "typer": ("cli.py", "serve/commands.py"),
     "click": ("cli.py",),
 }
 
@@ -261,7 +261,7 @@ def test_functions_do_one_thing() -> None:
                     offences.append(f"{where}: {body_lines(node)} lines of body")
                 parameters = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
                 # The commands' options are parameters only because typer reads them so.
-                if parameters > MAX_PARAMETERS and name != "cli.py":
+                if parameters > MAX_PARAMETERS and name not in ("cli.py", "serve/commands.py"):
                     offences.append(f"{where}: {parameters} parameters")
     assert offences == []
 

@@ -11,6 +11,7 @@ import typer
 
 from sottovoce import __version__
 from sottovoce.errors import SottovoceError, VerificationError
+from sottovoce.serve.commands import add_commands
 
 app = typer.Typer(
     name="sotto",
@@ -441,3 +442,6 @@ def status(
         typer.echo(to_json(found))
         return
     print_table(str(run_dir), status_rows(found))
+
+
+add_commands(app)

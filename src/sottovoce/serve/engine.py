@@ -191,6 +191,11 @@ class Engine:
         """Requests that are decoded."""
         return len(self._running)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is taken on any more."""
+        return self._closed
+
     def submit(self, ask: Ask, deliver: Deliver, name: str = "") -> Request:
         """Take a request on.
 
