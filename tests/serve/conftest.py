@@ -1,9 +1,12 @@
-"""One small run with personal models, trained once for all tests of serving."""
+"""One small run with personal models, trained once for all tests of serving, and a server of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +54,57 @@ def narrow(runs: Path) -> Path:
     """A run of the same base with a smaller adapter on fewer layers."""
     few = "model.lora={rank = 3, alpha = 12.0, targets = ['q_proj', 'down_proj']}"
     return trained(runs, "narrow", few, "train.learning_rate=0.02")
+
+
+@pytest.fixture(scope="session")
+def shelf(shops: Path) -> Any:
+    from sottovoce.serve.shelf import open_shelf
+
+    return open_shelf([shops])
+
+
+@pytest.fixture(scope="session")
+def answers(shelf: Any) -> Iterator[Any]:
+    """The models of the shops, answering."""
+    from sottovoce.serve.answer import Answers
+    from sottovoce.serve.engine import Engine
+
+    with Engine(shelf.model.base, shelf.model.applied_to_rows) as engine:
+        yield Answers(shelf, engine)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """A real server on loopback, in a thread; its address."""
+    import uvicorn
+
+    from sottovoce.serve.server import bound
+
+    with bound("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def listen() -> Callable[[Any], Any]:
+    """A context in which an application answers at an address."""
+    return listening
+
+
+@pytest.fixture(scope="session")
+def address(answers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that needs no key."""
+    from sottovoce.serve.api import make_app
+    from sottovoce.serve.gate import Gate
+    from sottovoce.serve.keys import KeyFile
+
+    keys = KeyFile(tmp_path_factory.mktemp("open") / "keys.json")
+    with listening(make_app(answers, Gate(keys, open_without=True))) as found:
+        yield found

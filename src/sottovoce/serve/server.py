@@ -131,6 +131,7 @@ async def _run(
         server_header=False,
         proxy_headers=False,
         lifespan="off",
+        ws="none",
         backlog=_BACKLOG,
         timeout_graceful_shutdown=patience,
     )
