@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ def listening(app: Any) -> Iterator[str]:
     with bound("127.0.0.1", 0) as listener:
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
         server = uvicorn.Server(config)
+        listener.listen()
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -108,3 +109,17 @@ def address(answers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     keys = KeyFile(tmp_path_factory.mktemp("open") / "keys.json")
     with listening(make_app(answers, Gate(keys, open_without=True))) as found:
         yield found
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Clients of OpenAI's: ``connect(address, key="...")``, closed after the test."""
+    import openai
+
+    with ExitStack() as clients:
+
+        def open_client(address: str, key: str = "-") -> Any:
+            made = openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0)
+            return clients.enter_context(made)
+
+        yield open_client
