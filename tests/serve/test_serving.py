@@ -7,8 +7,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,7 +25,7 @@ from sottovoce.serve.door import LARGEST
 from sottovoce.serve.engine import Engine, Limits
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
-from sottovoce.serve.server import bound, keys_beside
+from sottovoce.serve.server import Serving, bound, keys_beside, serve
 from sottovoce.serve.shelf import Shelf
 
 ASK: list[Any] = [{"role": "user", "content": "When do you open?"}]
@@ -270,37 +268,37 @@ def test_every_text_goes_through_the_filter(
             client.chat.completions.create(**asked, logprobs=True)
 
 
-# --- the process ---------------------------------------------------------------------------------
+# --- the server itself ---------------------------------------------------------------------------------
 
 
-def test_a_process_answers_and_finishes_what_is_under_way_when_it_is_told_to_end(
-    shops: Path, connect: Callable[..., Any]
+def test_what_is_under_way_is_finished_when_the_server_is_told_to_end(
+    shops: Path, connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    code = "from sottovoce.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", str(shops), "--port", "0", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        client = connect(told["address"])
-        asked: Any = {"model": "shops", "prompt": "x", "max_tokens": 40, "seed": 1, "stream": True}
-        stream = iter(client.completions.create(**asked))
+    """In this process, whose main thread hears the signal."""
+    heard: list[str] = []
+
+    def ask(address: str) -> None:
+        asked: Any = {"model": "shops", "prompt": "x", "max_tokens": 60, "seed": 1, "stream": True}
+        stream = iter(connect(address).completions.create(**asked))
         next(stream)
-        process.send_signal(signal.SIGTERM)
-        finish = [chunk.choices[0].finish_reason for chunk in stream][-1]
-        assert finish in ("stop", "length")
-        _, err = process.communicate(timeout=30)
-        assert process.returncode == 0
-        assert "every program on this machine" in err
-        assert "Traceback" not in err
-    finally:
-        process.kill()
-        process.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        heard.extend(chunk.choices[0].finish_reason or "" for chunk in stream)
+
+    asking: list[threading.Thread] = []
+
+    def ready(address: str) -> None:
+        asking.append(threading.Thread(target=ask, args=(address,)))
+        asking[0].start()
+
+    before, count = signal.getsignal(signal.SIGTERM), threading.active_count()
+    with caplog.at_level(logging.WARNING):
+        serve(Serving([shops], port=0), ready)
+    asking[0].join()
+    assert heard[-1] in ("stop", "length")
+    assert len(heard) > 1
+    assert "every program on this machine" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert threading.active_count() == count
 
 
 def test_an_address_in_use_is_told_at_once() -> None:
@@ -312,6 +310,27 @@ def test_an_address_in_use_is_told_at_once() -> None:
             bound("127.0.0.1", port),
         ):
             pytest.fail("two listen at one address")
+
+
+def test_the_command_says_what_is_served_and_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[Serving] = []
+
+    def served(serving: Serving, ready: Callable[[str], None]) -> None:
+        found.append(serving)
+        ready("http://127.0.0.1:9")
+
+    monkeypatch.setattr("sottovoce.serve.server.serve", served)
+    monkeypatch.setattr("sottovoce.run.flower.child.log_as_lines", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["sotto", "serve", "a", "b", "--port", "9", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"address": "http://127.0.0.1:9", "base_url": "http://127.0.0.1:9/v1"}
+    assert found == [Serving((Path("a"), Path("b")), "127.0.0.1", 9)]
+    assert found[0].key_file == Path("keys.json").resolve()
 
 
 def test_the_command_makes_shows_and_takes_back_keys(
