@@ -264,6 +264,16 @@ def test_every_text_goes_through_the_filter(
         assert client.chat.completions.create(**asked).choices[0].message.content == wanted
         chunks = client.chat.completions.create(**asked, stream=True)
         assert "".join(one.choices[0].delta.content or "" for one in chunks) == wanted
+        schema = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+        tools = [{"type": "function", "function": {"name": "t", "parameters": schema}}]
+        called = client.chat.completions.create(
+            **{**asked, "max_tokens": 40},
+            tools=tools,
+            tool_choice="required",
+            parallel_tool_calls=False,
+        )
+        [call] = called.choices[0].message.tool_calls
+        assert json.loads(call.function.arguments)["a"] == "X!"
         with pytest.raises(openai.BadRequestError, match="filtered"):
             client.chat.completions.create(**asked, logprobs=True)
 

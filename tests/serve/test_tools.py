@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel
 
 from sottovoce.errors import ConfigError
 from sottovoce.model.base import model_folder
@@ -182,3 +183,28 @@ def test_any_name_is_possible_where_no_function_is_given(
         grammar = Calls(bare, call, end=forms.end, most=60, forced=True, many=False)
         tokens = said(grammar, forms, 60, seed)
         assert parse_answer(tokenizer.decode(tokens, keep_special=True))[1]
+
+
+class Address(BaseModel):
+    street: str
+    number: int
+
+
+class Move(BaseModel):
+    """As clients write schemas: parts of their own, which they point to."""
+
+    old: Address
+    new: Address
+
+
+def test_a_schema_that_points_into_itself_is_kept_to(
+    forms: Forms, tokenizer: Tokenizer, bare: Marks
+) -> None:
+    schema = Move.model_json_schema()
+    assert "$ref" in str(schema)
+    call = forms.of_schema(call_schema({"move": schema, "move_again": schema}), 1000)
+    for seed in range(4):
+        grammar = Calls(bare, call, end=forms.end, most=120, forced=True, many=False)
+        text = tokenizer.decode(said(grammar, forms, 120, seed), keep_special=True)
+        [made] = parse_answer(text)[1]
+        Move.model_validate_json(made.arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sottovoce.data.conversation import ToolCall
+from sottovoce.data.parse import canonical_arguments
 from sottovoce.errors import ConfigError, RefusedError, SottovoceError
 from sottovoce.model.generate import Sampling
 from sottovoce.serve.engine import Ask, Ended, Engine, Grammar, Token
@@ -21,7 +23,9 @@ from sottovoce.serve.shelf import Shelf
 from sottovoce.serve.tools import Calls, Silent, call_schema, marks_of
 
 Filter = Callable[[AsyncIterator[str]], AsyncIterator[str]]
-"""What stands between an answer and its reader: from its text in pieces to what may be told of it."""
+"""What stands between an answer and its reader: from its text in pieces to what may be told of it.
+
+Each text in the arguments of a call goes through one of its own."""
 
 Said = Piece | ToolCall | Over
 
@@ -318,4 +322,23 @@ async def _filtered(said: AsyncIterator[Said], filter: Filter) -> AsyncIterator[
     async for text in filter(texts()):
         yield Piece(text)
     for other in others:
-        yield other
+        if isinstance(other, ToolCall):
+            arguments = await _filtered_value(json.loads(other.arguments), filter)
+            yield ToolCall(other.name, canonical_arguments(arguments))
+        else:
+            yield other
+
+
+async def _filtered_value(value: Any, filter: Filter) -> Any:
+    """The same JSON value, with every text in it filtered by itself."""
+    if isinstance(value, str):
+        return "".join([text async for text in filter(_one(value))])
+    if isinstance(value, dict):
+        return {key: await _filtered_value(one, filter) for key, one in value.items()}
+    if isinstance(value, list):
+        return [await _filtered_value(one, filter) for one in value]
+    return value
+
+
+async def _one(text: str) -> AsyncIterator[str]:
+    yield text

@@ -63,10 +63,30 @@ def call_schema(functions: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
     """
     if not functions:
         return _call(_NAME, {"type": "object"})
-    every = [
-        _call({"const": name}, schema or {"type": "object"}) for name, schema in functions.items()
-    ]
-    return every[0] if len(every) == 1 else {"anyOf": every}
+    every: list[dict[str, Any]] = []
+    named: dict[str, Any] = {}
+    for name, schema in functions.items():
+        place = f"arguments{len(every)}"
+        arguments: Mapping[str, Any] = schema or {"type": "object"}
+        moved = _moved(arguments, f"#/$defs/{place}")
+        if moved != arguments:
+            # It points into itself, and is found from where it stands now.
+            named[place], arguments = moved, {"$ref": f"#/$defs/{place}"}
+        every.append(_call({"const": name}, arguments))
+    found = every[0] if len(every) == 1 else {"anyOf": every}
+    return found | {"$defs": named} if named else found
+
+
+def _moved(schema: Any, to: str) -> Any:
+    """A schema whose references to its own parts are right below another root."""
+    if isinstance(schema, Mapping):
+        return {
+            key: to + value[1:]
+            if key == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value, to)
+            for key, value in schema.items()
+        }
+    return [_moved(one, to) for one in schema] if isinstance(schema, list) else schema
 
 
 def _call(name: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
