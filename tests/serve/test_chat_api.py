@@ -11,9 +11,12 @@ from typing import Any
 import jsonschema
 import openai
 import pytest
+import torch
 
 from sottovoce.model.generate import Sampling
 from sottovoce.run.finished import open_run
+from sottovoce.serve.answer import Answers
+from sottovoce.serve.shapes import ChatRequest
 
 QUESTION = "When do you open?"
 ASK: list[Any] = [{"role": "user", "content": QUESTION}]
@@ -177,15 +180,29 @@ def test_what_came_of_a_call_can_be_told(client: openai.OpenAI) -> None:
     assert again.choices[0].finish_reason in ("stop", "length")
 
 
-def test_without_tools_no_call_is_made_unless_it_is_wanted(client: openai.OpenAI) -> None:
-    """A model can have learned calls; it makes them where nobody expects one only if it is told so."""
-    hungry: Any = {"model": "shops:base", "messages": ASK, "temperature": 2.0, "max_tokens": 30}
-    for seed in range(4):
-        made = client.chat.completions.create(**hungry, seed=seed).choices[0]
-        assert made.message.tool_calls is None
-        assert made.message.content is not None
-    made = client.chat.completions.create(**hungry, seed=0, tool_choice="auto").choices[0]
-    assert made.finish_reason in ("stop", "length", "tool_calls")
+@pytest.mark.parametrize(
+    ("more", "may"),
+    [
+        ({}, False),
+        ({"tools": TOOLS, "tool_choice": "none"}, False),
+        ({"tools": TOOLS}, True),
+        # A model can have learned calls that no request describes.
+        ({"tool_choice": "auto"}, True),
+        ({"tools": TOOLS, "max_tokens": 3}, False),
+    ],
+    ids=["no tools", "none", "auto", "any", "no room"],
+)
+def test_a_call_is_made_only_where_one_is_expected(
+    answers: Answers, more: dict[str, Any], may: bool
+) -> None:
+    request = ChatRequest.model_validate({"model": "shops", "messages": ASK} | more)
+    ask = answers.of_chat(request).ask
+    [opening] = answers.shelf.tokenizer.encode("<|call|>")
+    eager = torch.zeros(4096)
+    eager[opening] = 9.0
+    assert ask.grammar is not None
+    said = ask.grammar.choose(eager, ask.sampling.max_new_tokens, lambda one: int(one.argmax()))
+    assert (said == opening) is may
 
 
 def test_json_of_a_schema(client: openai.OpenAI) -> None:

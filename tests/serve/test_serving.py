@@ -22,7 +22,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.serve.answer import Answers
 from sottovoce.serve.api import make_app
 from sottovoce.serve.door import LARGEST
-from sottovoce.serve.engine import Engine, Limits
+from sottovoce.serve.engine import Ended, Engine, Limits
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
 from sottovoce.serve.server import Serving, bound, keys_beside, serve
@@ -45,29 +45,47 @@ def keys(tmp_path: Path) -> KeyFile:
 
 
 @pytest.fixture
-def never_ends(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> None:
-    """Answers have no last token."""
+def ends(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> list[str]:
+    """Answers have no last token; why they ended nevertheless."""
+    found: list[str] = []
     real = answers.engine.submit
 
     def submit(ask: Any, deliver: Any, name: str = "") -> Any:
+        def listening(told: Any) -> None:
+            if isinstance(told, Ended):
+                found.append(told.reason)
+            deliver(told)
+
         object.__setattr__(ask, "stop_ids", frozenset())
-        return real(ask, deliver, name)
+        return real(ask, listening, name)
 
     monkeypatch.setattr(answers.engine, "submit", submit)
+    return found
 
 
-@pytest.mark.usefixtures("never_ends")
 @pytest.mark.parametrize("stream", [True, False])
-def test_who_hangs_up_costs_no_token_more(address: str, answers: Answers, stream: bool) -> None:
+def test_who_hangs_up_costs_no_token_more(
+    address: str, answers: Answers, ends: list[str], stream: bool
+) -> None:
     host, _, port = address.removeprefix("http://").partition(":")
     body = json.dumps(ENDLESS | {"stream": stream}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port))) as line:
         line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         settle(lambda: answers.engine.running == 1)
-    settle(lambda: answers.engine.running == 0)
+    settle(lambda: bool(ends))
+    assert ends == ["cancelled"]
     with httpx.Client(base_url=address) as client:
         assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_after_a_stop_string_nothing_is_decoded(address: str, ends: list[str]) -> None:
+    stop = [*"aeiou", "的"]
+    with httpx.Client(base_url=address) as client:
+        made = client.post("/v1/completions", json=ENDLESS | {"stop": stop}).json()
+    assert made["choices"][0]["finish_reason"] == "stop"
+    settle(lambda: bool(ends))
+    assert ends == ["cancelled"]
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def _functions(request: ChatRequest) -> Mapping[str, Mapping[str, Any] | None] |
 
 
 class Answer:
-    """An answer that is under way.
+    """An answer that is under way; whoever has begun it cancels it, when it is over or before.
 
     Args:
         engine: that decodes.
@@ -274,7 +274,7 @@ class Answer:
         return self._reader.made
 
     def cancel(self) -> None:
-        """Nobody reads on."""
+        """Nobody reads on; once it is over, this does nothing."""
         self._request.cancel()
 
     async def said(self) -> AsyncIterator[Said]:
@@ -283,12 +283,9 @@ class Answer:
         Raises:
             Problem: the answer failed, or the server stops.
         """
-        try:
-            said = self._said()
-            async for one in said if self._filter is None else _filtered(said, self._filter):
-                yield one
-        finally:
-            self.cancel()
+        said = self._said()
+        async for one in said if self._filter is None else _filtered(said, self._filter):
+            yield one
 
     async def _said(self) -> AsyncIterator[Said]:
         while True:

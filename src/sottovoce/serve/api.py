@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sottovoce.serve.answer import Answer, Answers, Prepared, Said
+from sottovoce.serve.answer import Answers, Prepared, Said
 from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
@@ -206,7 +206,7 @@ class _Desk:
             named = isinstance(body, ResponsesRequest)
             return _Stream(_lines(chunks(said), named=named), settle)
         try:
-            return JSONResponse(await _heard(request, answer, whole(said)))
+            return JSONResponse(await _heard(request, whole(said)))
         finally:
             settle()
 
@@ -228,7 +228,7 @@ def _require_unicode(body: Asked) -> None:
 
 
 async def _heard(
-    request: Request, answer: Answer, work: Coroutine[Any, Any, Mapping[str, Any]]
+    request: Request, work: Coroutine[Any, Any, Mapping[str, Any]]
 ) -> Mapping[str, Any]:
     """The answer, unless whoever asked hangs up before."""
     writing = asyncio.ensure_future(work)
@@ -239,7 +239,6 @@ async def _heard(
             return writing.result()
         raise Problem(_GONE, "Nobody waits for the answer any more.")
     finally:
-        answer.cancel()
         for task in (writing, gone):
             task.cancel()
             with suppress(asyncio.CancelledError, Problem):
