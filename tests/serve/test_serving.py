@@ -329,6 +329,13 @@ def test_what_is_under_way_is_finished_when_the_server_is_told_to_end(
     assert threading.active_count() == count
 
 
+def test_a_line_of_a_stream_leaves_at_once() -> None:
+    with bound("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP, "what asyncio looks at"
+
+
 def test_an_address_in_use_is_told_at_once() -> None:
     with bound("127.0.0.1", 0) as first:
         first.listen()
