@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 endif
 
 VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
-EXTRAS := he,hub,network,parquet,pii,quantised,test
+EXTRAS := he,hub,network,parquet,pii,quantised,serve,test
 BIN := .venv/bin
 # Processes that share the tests; memory for each is up to 1.5 GiB.
 WORKERS ?= 2

@@ -39,15 +39,17 @@ FENCES: dict[str, tuple[str, ...]] = {
     "opacus": (),
     "cryptography": ("rng.py", "codec", "run/certs.py", "run/enrol.py"),
     "flwr": ("run/flower",),
-    "fastapi": ("run/flower",),
-    "uvicorn": ("run/flower",),
+    "fastapi": ("run/flower", "serve"),
+    "uvicorn": ("run/flower", "serve"),
+    "starlette": ("run/flower", "serve"),
+    "llguidance": ("serve",),
     "tenseal": ("codec/he.py",),
     "presidio_analyzer": ("data/pii/presidio.py",),
     "presidio_anonymizer": (),
     "spacy": (),
     "phonenumbers": ("data/pii/phones.py",),
     "faker": (),
-    "typer": ("cli.py",),
+    "typer": ("cli.py", "serve/commands.py"),
     "click": ("cli.py",),
 }
 
@@ -257,7 +259,7 @@ def test_functions_do_one_thing() -> None:
                     offences.append(f"{where}: {body_lines(node)} lines of body")
                 parameters = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
                 # The commands' options are parameters only because typer reads them so.
-                if parameters > MAX_PARAMETERS and name != "cli.py":
+                if parameters > MAX_PARAMETERS and name not in ("cli.py", "serve/commands.py"):
                     offences.append(f"{where}: {parameters} parameters")
     assert offences == []
 

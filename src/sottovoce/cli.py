@@ -11,6 +11,7 @@ import typer
 
 from sottovoce import __version__
 from sottovoce.errors import SottovoceError, VerificationError
+from sottovoce.serve.commands import add_commands
 
 app = typer.Typer(
     name="sotto",
@@ -135,8 +136,7 @@ def run(
     """Run a federation in this process."""
     from sottovoce.config import load_config
     from sottovoce.console import epsilon_rows, personal_rows, print_table, to_json, watching
-    from sottovoce.run.compare import compare as run_all
-    from sottovoce.run.compare import federation_only
+    from sottovoce.run import compare as arms
     from sottovoce.run.prepare import prepare
     from sottovoce.run.protect import claim
     from sottovoce.run.secure import claim as claim_of_sums
@@ -150,7 +150,7 @@ def run(
     settings = prepared.config
     arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
     with watching(settings.federation.rounds, arms, quiet=json) as watch:
-        start = run_all if compare else federation_only
+        start = arms.compare if compare else arms.federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
     facts = run_facts(prepared, done)
     for line in warnings(settings, done.outcome):
@@ -388,8 +388,8 @@ def certs(
 
     made = found_server(folder, host)
     typer.echo(to_json(made) if json else f'identity = "{made["identity"]}"')
-    typer.echo(f"wrote {', '.join(made['files'])} to {folder}", err=True)
-    typer.echo("next: give the line above and ca.pem to every site", err=True)
+    hint = "next: give the line above and ca.pem to every site"
+    typer.echo(f"wrote {', '.join(made['files'])} to {folder}\n{hint}", err=True)
 
 
 @app.command()
@@ -443,7 +443,7 @@ def status(
     from sottovoce.run.seen import read_status, status_rows
 
     found = read_status(run_dir)
-    if json:
-        typer.echo(to_json(found))
-        return
-    print_table(str(run_dir), status_rows(found))
+    typer.echo(to_json(found)) if json else print_table(str(run_dir), status_rows(found))
+
+
+add_commands(app)

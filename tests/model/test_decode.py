@@ -63,7 +63,7 @@ def test_four_adapters_in_one_batch_say_what_each_says_alone(
 ) -> None:
     assert len({tuple(answer) for answer in expected}) > 1
     batch = together(model)
-    tokens = greedy(batch.join(PROMPTS, rows))
+    tokens = greedy(batch.join(PROMPTS, list(rows)))
     said = [[token] for token in tokens]
     for _ in range(LENGTH - 1):
         tokens = greedy(batch.step(tokens))
@@ -83,7 +83,7 @@ def test_who_joins_or_leaves_changes_nothing_for_the_others(
     for moment in range(60):
         who = joins.get(moment, [])
         if who:
-            logits = batch.join([PROMPTS[one] for one in who], rows[who])
+            logits = batch.join([PROMPTS[one] for one in who], [rows[one] for one in who])
             said |= {one: [token] for one, token in zip(who, greedy(logits), strict=True)}
             order += who
         left = [place for place, one in enumerate(order) if len(said[one]) < LENGTH]
@@ -103,8 +103,8 @@ def test_memory_is_that_of_the_longest_sequence_and_is_let_go_of(
     model: LoraModel, rows: Tensor
 ) -> None:
     batch = together(model)
-    batch.join([PROMPTS[1]], rows[1:2])
-    batch.join([PROMPTS[2]], rows[2:3])
+    batch.join([PROMPTS[1]], [rows[1]])
+    batch.join([PROMPTS[2]], [rows[2]])
     for _ in range(5):
         batch.step([4, 4])
     widths = {layer._held[0].shape[2] for layer in batch._layers if layer._held}
@@ -120,14 +120,23 @@ def test_memory_is_that_of_the_longest_sequence_and_is_let_go_of(
 def test_the_logits_of_a_sequence_do_not_depend_on_the_others(
     model: LoraModel, rows: Tensor
 ) -> None:
-    alone = together(model).join([PROMPTS[2]], rows[2:3])[0]
-    shared = together(model).join(PROMPTS, rows)[2]
+    alone = together(model).join([PROMPTS[2]], [rows[2]])[0]
+    shared = together(model).join(PROMPTS, list(rows))[2]
     np.testing.assert_allclose(alone.numpy(), shared.numpy(), atol=2e-5)
-    another = together(model).join([PROMPTS[2]], rows[1:2])[0]
+    another = together(model).join([PROMPTS[2]], [rows[1]])[0]
     assert float((alone - another).abs().max()) > 1e-3
 
 
 def test_a_model_without_keys_and_values_is_refused(tiny: Any) -> None:
     base = wrap_base(tiny("mamba"), "mamba")
     with pytest.raises(ModelError, match="attend in every layer"):
-        Together(base, lambda _: nullcontext()).join([[3, 4]], torch.empty((1, 0)))
+        Together(base, lambda _: nullcontext()).join([[3, 4]], [torch.empty(0)])
+
+
+def test_one_adapter_for_all_is_not_copied(model: LoraModel, rows: Tensor) -> None:
+    one = rows[0]
+    batch = together(model)
+    shared = batch.join(PROMPTS, [one] * 4)
+    assert batch._rows.data_ptr() == one.data_ptr()
+    apart = together(model).join(PROMPTS, [one, one.clone(), one, one])
+    torch.testing.assert_close(shared, apart)

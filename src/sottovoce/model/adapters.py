@@ -102,7 +102,7 @@ class LoraModel:
         """A context in which the i-th sequence of a batch is computed with the i-th adapter.
 
         Args:
-            rows: of weights, ``[n, D]``; a batch has as many sequences.
+            rows: of weights, ``[n, D]``; a batch has as many sequences, or any number where n is 1.
         """
         return self._binding.pass_over(rows, None)
 

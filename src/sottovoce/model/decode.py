@@ -18,7 +18,8 @@ from sottovoce.errors import ModelError
 from sottovoce.model.base import Base
 
 Apply = Callable[[Tensor], AbstractContextManager[Any]]
-"""From rows of adapter weights ``[n, D]`` to a context in which row i of a batch has the i-th."""
+"""From rows of adapter weights ``[n, D]`` to a context in which row i of a batch has the i-th; a
+single row is for all."""
 
 
 class Together:
@@ -39,7 +40,8 @@ class Together:
     def __init__(self, base: Base, apply: Apply) -> None:
         self._base, self._apply = base, apply
         self._layers: list[_Layer] = []
-        self._weights = torch.empty(0)
+        self._adapters: list[Tensor] = []
+        self._rows = torch.empty(0)
         self._lengths: list[int] = []
 
     def __len__(self) -> int:
@@ -51,12 +53,13 @@ class Together:
         return tuple(self._lengths)
 
     @torch.no_grad()
-    def join(self, prompts: Sequence[Sequence[int]], weights: Tensor) -> Tensor:
+    def join(self, prompts: Sequence[Sequence[int]], adapters: Sequence[Tensor]) -> Tensor:
         """Read prompts, which go on together with the others.
 
         Args:
             prompts: token ids, one or more in each.
-            weights: the adapter of each, ``[n, D]``.
+            adapters: the weights of each, ``[D]``. Where all in the batch are the same tensor it is
+                not copied.
 
         Returns:
             Logits of the token after each prompt, ``[n, V]`` in float32.
@@ -67,12 +70,13 @@ class Together:
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
         layers = [_Layer() for _ in range(self._base.model.config.num_hidden_layers)]  # type: ignore[union-attr, arg-type]
-        logits = self._pass(ids, lengths, layers, weights)
+        logits = self._pass(ids, lengths, layers, _rows(adapters))
         for mine, new in zip(self._layers, layers, strict=True) if self._layers else ():
             mine.join(new)
-        self._weights = torch.cat([self._weights, weights]) if self._layers else weights
         self._layers = self._layers or layers
         self._lengths += lengths
+        self._adapters += adapters
+        self._rows = _rows(self._adapters)
         return logits
 
     @torch.no_grad()
@@ -83,26 +87,27 @@ class Together:
             Logits of the token after it, ``[n, V]`` in float32.
         """
         self._lengths = [length + 1 for length in self._lengths]
-        return self._pass(torch.tensor(tokens)[:, None], self._lengths, self._layers, self._weights)
+        return self._pass(torch.tensor(tokens)[:, None], self._lengths, self._layers, self._rows)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let all sequences leave but these, whose order stays as it is given."""
         self._lengths = [self._lengths[row] for row in rows]
+        self._adapters = [self._adapters[row] for row in rows]
+        self._rows = _rows(self._adapters)
         if not rows:
-            self._layers, self._weights = [], torch.empty(0)
+            self._layers = []
             return
-        self._weights = self._weights[list(rows)]
         for layer in self._layers:
             layer.keep(list(rows), max(self._lengths))
 
     def _pass(
-        self, ids: Tensor, lengths: Sequence[int], layers: list[_Layer], weights: Tensor
+        self, ids: Tensor, lengths: Sequence[int], layers: list[_Layer], rows: Tensor
     ) -> Tensor:
         device, count = self._base.device, ids.shape[1]
         held = layers[0].width + count
         behind = torch.tensor([held - length for length in lengths])[:, None]
         places = torch.arange(held)[None] - behind
-        with self._apply(weights):
+        with self._apply(rows):
             states: Tensor = self._base.backbone(
                 input_ids=ids.to(device),
                 attention_mask=(places >= 0).long().to(device),
@@ -116,6 +121,13 @@ class Together:
                     allowed="models that attend in every layer",
                 )
             return self._base.head.logits(states[:, -1])
+
+
+def _rows(adapters: Sequence[Tensor]) -> Tensor:
+    """One row for each sequence, or a single one where all have the same."""
+    if all(adapter is adapters[0] for adapter in adapters):
+        return adapters[0][None] if adapters else torch.empty(0)
+    return torch.stack(list(adapters))
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]

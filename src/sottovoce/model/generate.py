@@ -86,7 +86,7 @@ def generate(
     with evaluating(base):
         # An adapter is bound by the caller, if there is one; rows of no weights say so.
         batch = Together(base, lambda _: nullcontext())
-        logits = batch.join(prompts, torch.empty((len(prompts), 0)))
+        logits = batch.join(prompts, [torch.empty(0)] * len(prompts))
         order = list(range(len(prompts)))
         while order:
             going: list[int] = []

@@ -44,13 +44,18 @@ class Tokenizer:
     vendor: PreTrainedTokenizerFast
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         """Write messages as the text that the model reads.
 
         Args:
             messages: in OpenAI form, tool arguments as JSON text; may be empty.
             add_generation_prompt: end with the header under which the assistant answers.
+            tools: what may be called, in OpenAI form, for templates that write it down.
 
         Guarantees:
             - nobody ends a turn or opens another by writing a special token: one that stands in a
@@ -63,6 +68,7 @@ class Tokenizer:
             # A batch of one, because a lone conversation without messages is refused.
             rendered = self.vendor.apply_chat_template(
                 [[self._readable(message) for message in messages]],
+                tools=[self._readable(tool) for tool in tools] or None,
                 chat_template=None if self.vendor.chat_template else DEFAULT_TEMPLATE,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,

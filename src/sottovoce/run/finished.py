@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from sottovoce import train as training
-from sottovoce.config import Config, load_config
+from sottovoce.config import Config
 from sottovoce.data.conversation import Conversation, Message
-from sottovoce.errors import ConfigError, VerificationError
+from sottovoce.errors import ConfigError
 from sottovoce.evaluate import (
     Answer,
     AnswerReport,
@@ -31,14 +31,10 @@ from sottovoce.model.generate import Sampling, generate
 from sottovoce.model.peft_format import write_merged, write_peft
 from sottovoce.model.tokenizer import Tokenizer, load_tokenizer
 from sottovoce.rng import stream
-from sottovoce.run import folder as folders
 from sottovoce.run.cleaning import scrubbed_with, scrubber_of
 from sottovoce.run.contribute import on_base
-from sottovoce.run.folder import RunFolder
-from sottovoce.run.ledger import Record, read
-from sottovoce.run.personal import read_personal
 from sottovoce.run.prepare import Party, load_parties
-from sottovoce.run.rounds import digest
+from sottovoce.run.stored import Stored, read_run
 from sottovoce.tasks.chat import Prompt, messages_of, parse_answer, prompts, show_answer
 from sottovoce.update import Tensors, flatten, unflatten
 
@@ -50,8 +46,7 @@ class Finished:
     """A run with its model loaded.
 
     Args:
-        folder: the run folder.
-        config: its resolved configuration.
+        stored: the run folder and what it holds.
         model: the base model with its trainable rows.
         tokenizer: the base model's.
         weights: the shared weights after the last round, or a client's own, ``[D]``; None stands
@@ -59,12 +54,16 @@ class Finished:
         residual: what the federated algorithm folded into the base model; empty for most.
     """
 
-    folder: RunFolder
-    config: Config
+    stored: Stored
     model: LoraModel | FullModel
     tokenizer: Tokenizer
     weights: NDArray[np.float32] | None
     residual: Tensors = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.stored.config
 
     def without_adapter(self) -> Finished:
         """The base model of this run, as it was before the federation."""
@@ -73,7 +72,7 @@ class Finished:
     @property
     def has_personal_models(self) -> bool:
         """Whether every client ended with a model of its own."""
-        return self._personal_record() is not None
+        return self.stored.personal is not None
 
     def of_client(self, client: str) -> Finished:
         """The personal model of one client.
@@ -82,12 +81,7 @@ class Finished:
             ConfigError: the run has no personal models, or no such client.
             VerificationError: its file was altered.
         """
-        tensors = read_personal(self.folder, self._personal_record(), client)
-        return replace(self, weights=flatten(tensors, self.model.layout))
-
-    def _personal_record(self) -> Record | None:
-        records = (record for record in read(self.folder.ledger) if record.kind == "personal")
-        return next(records, None)
+        return replace(self, weights=flatten(self.stored.of_client(client), self.model.layout))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -131,20 +125,9 @@ def open_run(root: Path, overrides: Sequence[str] = ()) -> Finished:
         ConfigError: there is no run in the folder.
         VerificationError: the ledger, or the weights that it vouches for, were altered.
     """
-    folder = folders.find(root)
-    config = load_config(folder.config, overrides)
+    stored = read_run(root, overrides)
+    config, tensors = stored.config, stored.tensors
     torch.set_num_threads(config.run.threads)
-    finished, vouched = 0, ""
-    for record in read(folder.ledger):
-        if record.kind in ("start", "round"):
-            vouched = str(record.payload["weights_sha256"])
-            finished += record.kind == "round"
-    tensors = folders.read_tensors(folder.weights(finished))
-    if digest(tensors) != vouched:
-        raise VerificationError(
-            f"{folder.weights(finished)} is not what the ledger says",
-            remedy="Restore it from a copy, or run the federation again",
-        )
     base = load_base(config.model)
     model = FullModel(base) if config.model.train == "full" else LoraModel(base, config.model.lora)
     tokenizer = load_tokenizer(
@@ -153,7 +136,7 @@ def open_run(root: Path, overrides: Sequence[str] = ()) -> Finished:
     weights = {name: value for name, value in tensors.items() if name in model.layout.shapes}
     residual = {name: value for name, value in tensors.items() if name not in weights}
     row = flatten(weights, model.layout)
-    return Finished(folder, config, model, tokenizer, row, residual)
+    return Finished(stored, model, tokenizer, row, residual)
 
 
 def score_run(run: Finished) -> tuple[LossReport, AnswerReport | None]:

@@ -1,0 +1,341 @@
+"""From a request to its answer: what the engine is asked, and the stream of what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sottovoce.data.conversation import ToolCall
+from sottovoce.data.parse import canonical_arguments
+from sottovoce.errors import ConfigError, RefusedError, SottovoceError
+from sottovoce.model.generate import Sampling
+from sottovoce.serve.engine import Ask, Ended, Engine, Grammar, Token
+from sottovoce.serve.grammar import Forms
+from sottovoce.serve.problems import Problem, of_error
+from sottovoce.serve.reading import Over, Piece, Reader
+from sottovoce.serve.shapes import ChatRequest, CompletionRequest, NamedChoice
+from sottovoce.serve.shelf import Shelf
+from sottovoce.serve.tools import Calls, Silent, call_schema, marks_of
+
+Filter = Callable[[AsyncIterator[str]], AsyncIterator[str]]
+"""What stands between an answer and its reader: from its text in pieces to what may be told of it.
+
+Each text in the arguments of a call goes through one of its own."""
+
+Said = Piece | ToolCall | Over
+
+_COLD = 1e-4
+"""Temperatures below are none: the likeliest token is taken."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that can be answered.
+
+    Args:
+        ask: for the engine.
+        reader: of the answer.
+    """
+
+    ask: Ask
+    reader: Reader
+
+    @property
+    def most(self) -> int:
+        """Tokens that it may come to, its prompt among them."""
+        return len(self.ask.prompt) + self.ask.sampling.max_new_tokens
+
+
+class Answers:
+    """Answers requests with the models of a shelf.
+
+    Args:
+        shelf: the models.
+        engine: decodes with them.
+        filter: what every text goes through on its way out; None lets all pass.
+        longest: tokens of an answer to a chat that says no limit.
+
+    Guarantees:
+        - a request that cannot be answered is refused before it is decoded.
+    """
+
+    def __init__(
+        self, shelf: Shelf, engine: Engine, *, filter: Filter | None = None, longest: int = 1024
+    ) -> None:
+        self.shelf, self.engine = shelf, engine
+        self._filter, self._longest = filter, longest
+        self._tokenizer = shelf.tokenizer
+        self._forms = Forms(shelf.tokenizer)
+        self._marks = marks_of(shelf.tokenizer)
+
+    def of_chat(self, request: ChatRequest, allowance: int | None = None) -> Prepared:
+        """Prepare a chat.
+
+        Args:
+            request: of a model that is on the shelf.
+            allowance: tokens that whoever asks has left.
+
+        Raises:
+            Problem: it is too long, or asks for what cannot be.
+        """
+        tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
+        try:
+            text = self._tokenizer.render(
+                [message.plain() for message in request.messages],
+                add_generation_prompt=True,
+                tools=tools if request.tool_choice != "none" else (),
+            )
+        except SottovoceError as error:
+            raise of_error(error, "messages") from error
+        ask = self._ask(request, self._tokenizer.encode(text), request.limit, "messages", allowance)
+        grammar = self._grammar(request, ask.sampling.max_new_tokens)
+        logprobs = (request.top_logprobs or 0) if request.logprobs else None
+        if request.top_logprobs and not request.logprobs:
+            raise Problem(400, "top_logprobs needs logprobs = true", param="top_logprobs")
+        reader = self._reader(request, ask, logprobs, calls=True)
+        return Prepared(replace(ask, grammar=grammar, logprobs=logprobs), reader)
+
+    def of_completion(self, request: CompletionRequest, allowance: int | None = None) -> Prepared:
+        """Prepare a completion; as ``of_chat``, with the prompt as it stands."""
+        prompt = request.prompt
+        if isinstance(prompt, list) and isinstance(prompt[0] if prompt else 0, str):
+            prompt = str(prompt[0])
+        ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else [*map(int, prompt)]
+        if not ids or not all(0 <= one < self._tokenizer.vocabulary_size for one in ids):
+            raise Problem(
+                400,
+                f"the prompt is not 1 or more tokens below {self._tokenizer.vocabulary_size}",
+                param="prompt",
+            )
+        ask = self._ask(request, ids, request.max_tokens, "prompt", allowance)
+        reader = self._reader(request, ask, request.logprobs, calls=False)
+        return Prepared(replace(ask, logprobs=request.logprobs), reader)
+
+    def begin(self, prepared: Prepared) -> Answer:
+        """Hand a request to the engine; called where the answer will be read.
+
+        Raises:
+            Problem: too many wait already, or the server is stopping.
+        """
+        return Answer(self.engine, prepared, self._filter)
+
+    def _ask(
+        self,
+        request: ChatRequest | CompletionRequest,
+        prompt: Sequence[int],
+        limit: int | None,
+        param: str,
+        allowance: int | None,
+    ) -> Ask:
+        room = self._room(len(prompt), limit or 1, param)
+        if limit is None:
+            # Nobody asked for so many, so what is left of an allowance is enough.
+            spare = room if allowance is None else max(1, allowance - len(prompt))
+            limit = min(self._longest, room, spare)
+        warm = 1.0 if request.temperature is None else request.temperature
+        sampling = Sampling(
+            max_new_tokens=limit,
+            temperature=0.0 if warm < _COLD else warm,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            seed=secrets.randbits(63) if request.seed is None else request.seed,
+        )
+        try:
+            adapter = self.shelf.adapter(request.model)
+        except SottovoceError as error:
+            raise of_error(error, "model") from error
+        return Ask(prompt, adapter, sampling, frozenset({self._tokenizer.eos_id}))
+
+    def _room(self, read: int, limit: int, param: str) -> int:
+        """Tokens that an answer may have after so many."""
+        positions = self.shelf.positions or 2**15
+        if read + limit > positions:
+            raise Problem(
+                400,
+                f"This model's maximum context length is {positions} tokens. The prompt has {read}, "
+                f"and the answer may take {limit}. Send fewer, or ask for fewer.",
+                code="context_length_exceeded",
+                param=param,
+            )
+        return positions - read
+
+    def _reader(
+        self,
+        request: ChatRequest | CompletionRequest,
+        ask: Ask,
+        logprobs: int | None,
+        *,
+        calls: bool,
+    ) -> Reader:
+        if logprobs is not None and self._filter is not None:
+            # Single tokens would tell what the filter takes out of the text.
+            raise Problem(400, "logprobs cannot be told of a filtered answer", param="logprobs")
+        stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
+        return Reader(
+            self._tokenizer,
+            len(ask.prompt),
+            stops=[text for text in stop if text],
+            marks=self._marks if calls else None,
+            with_tokens=logprobs is not None,
+        )
+
+    def _grammar(self, request: ChatRequest, most: int) -> Grammar | None:
+        """What the answer may look like.
+
+        Raises:
+            Problem: it could not be so within ``most`` tokens.
+        """
+        wanted = request.response_format
+        schema = None if wanted is None else wanted.schema_wanted
+        functions = _functions(request)
+        try:
+            words = None if schema is None else self._forms.of_schema(schema, most)
+        except ConfigError as error:
+            raise of_error(error, "response_format") from error
+        if functions is None:
+            silent = None if self._marks is None else Silent([self._marks.opening])
+            return words or silent
+        if self._marks is None:
+            raise Problem(400, "this model has no token that begins a tool call", param="tools")
+        choice = request.tool_choice
+        named = isinstance(choice, NamedChoice)
+        try:
+            # Whether there is room for a call is looked at before one begins.
+            return Calls(
+                self._marks,
+                self._forms.of_schema(call_schema(functions), self.shelf.positions or 2**15),
+                end=self._tokenizer.eos_id,
+                most=most,
+                forced=named or choice == "required",
+                many=not named and request.parallel_tool_calls is not False,
+                words=words,
+            )
+        except ConfigError as error:
+            raise of_error(error, "tools") from error
+
+
+def _functions(request: ChatRequest) -> Mapping[str, Mapping[str, Any] | None] | None:
+    """What may be called; None where nothing may, and empty where anything may.
+
+    A model can have learned calls that no request describes. It makes them where a request says
+    ``tool_choice = "auto"`` and brings no tools.
+    """
+    functions = {tool.function.name: tool.function.parameters for tool in request.tools or ()}
+    choice = request.tool_choice
+    if choice == "none":
+        return None
+    if isinstance(choice, NamedChoice):
+        if choice.function.name not in functions:
+            raise Problem(400, "tool_choice names none of the tools", param="tool_choice")
+        return {choice.function.name: functions[choice.function.name]}
+    if functions:
+        return functions
+    if choice == "required":
+        raise Problem(400, "tool_choice asks for a call, and there are no tools", param="tools")
+    return {} if choice == "auto" else None
+
+
+class Answer:
+    """An answer that is under way; whoever has begun it cancels it, when it is over or before.
+
+    Args:
+        engine: that decodes.
+        prepared: the request.
+        filter: what its text goes through.
+
+    Raises:
+        Problem: the engine takes nobody on.
+    """
+
+    def __init__(self, engine: Engine, prepared: Prepared, filter: Filter | None) -> None:
+        self._reader, self._filter = prepared.reader, filter
+        self._told: asyncio.Queue[Token | Ended] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(told: Token | Ended) -> None:
+            # A loop that has ended listens to nobody any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+        try:
+            self._request = engine.submit(prepared.ask, deliver)
+        except RefusedError as error:
+            status = 503 if engine.closed else 429
+            code = "server_stopping" if engine.closed else "queue_full"
+            raise Problem(status, str(error), code=code, wait=1) from error
+
+    @property
+    def made(self) -> int:
+        """Tokens so far."""
+        return self._reader.made
+
+    def cancel(self) -> None:
+        """Nobody reads on; once it is over, this does nothing."""
+        self._request.cancel()
+
+    async def said(self) -> AsyncIterator[Said]:
+        """What is said, in turn; the last is that it is over.
+
+        Raises:
+            Problem: the answer failed, or the server stops.
+        """
+        said = self._said()
+        async for one in said if self._filter is None else _filtered(said, self._filter):
+            yield one
+
+    async def _said(self) -> AsyncIterator[Said]:
+        while True:
+            told = await self._told.get()
+            if isinstance(told, Token):
+                for piece in self._reader.take(told):
+                    yield piece
+                if not self._reader.stopped:
+                    continue
+                told = Ended("stop")
+            if told.reason == "failed":
+                raise Problem(500, "the answer failed; the server's log says at what")
+            if told.reason == "cancelled":
+                raise Problem(503, "the server is stopping", code="server_stopping", wait=1)
+            for rest in self._reader.end(told.reason):
+                yield rest
+            return
+
+
+async def _filtered(said: AsyncIterator[Said], filter: Filter) -> AsyncIterator[Said]:
+    """The same with its text filtered; calls come after all text, as they do in every answer."""
+    others: list[ToolCall | Over] = []
+
+    async def texts() -> AsyncIterator[str]:
+        async for one in said:
+            if isinstance(one, Piece):
+                yield one.text
+            else:
+                others.append(one)
+
+    async for text in filter(texts()):
+        yield Piece(text)
+    for other in others:
+        if isinstance(other, ToolCall):
+            arguments = await _filtered_value(json.loads(other.arguments), filter)
+            yield ToolCall(other.name, canonical_arguments(arguments))
+        else:
+            yield other
+
+
+async def _filtered_value(value: Any, filter: Filter) -> Any:
+    """The same JSON value, with every text in it filtered by itself."""
+    if isinstance(value, str):
+        return "".join([text async for text in filter(_one(value))])
+    if isinstance(value, dict):
+        return {key: await _filtered_value(one, filter) for key, one in value.items()}
+    if isinstance(value, list):
+        return [await _filtered_value(one, filter) for one in value]
+    return value
+
+
+async def _one(text: str) -> AsyncIterator[str]:
+    yield text

@@ -1,0 +1,125 @@
+"""One small run with personal models, trained once for all tests of serving, and a server of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def trained(root: Path, name: str, *changes: str) -> Path:
+    """A run of one round over two shops; its folder."""
+    from sottovoce.config import load_config
+    from sottovoce.run.arms import Watch
+    from sottovoce.run.compare import federation_only
+    from sottovoce.run.init import write_start
+    from sottovoce.run.prepare import prepare
+
+    start = root / "start"
+    if not start.exists():
+        write_start(start)
+    settings = [f"run.dir={root / name}", "run.threads=1", "federation.rounds=1", *changes]
+    prepared = prepare(load_config(start / "federation.toml", settings))
+    federation_only(prepared, watch=Watch)
+    return root / name
+
+
+Trained = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs lie."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def train_run(runs: Path) -> Trained:
+    """Train another: ``train_run("name", "federation.strategy=fedex")``."""
+    return lambda name, *changes: trained(runs, name, *changes)
+
+
+@pytest.fixture(scope="session")
+def shops(runs: Path) -> Path:
+    """A run folder called shops, with own models for north and south."""
+    return trained(runs, "shops", "federation.personal=finetune", "train.learning_rate=0.02")
+
+
+@pytest.fixture(scope="session")
+def narrow(runs: Path) -> Path:
+    """A run of the same base with a smaller adapter on fewer layers."""
+    few = "model.lora={rank = 3, alpha = 12.0, targets = ['q_proj', 'down_proj']}"
+    return trained(runs, "narrow", few, "train.learning_rate=0.02")
+
+
+@pytest.fixture(scope="session")
+def shelf(shops: Path) -> Any:
+    from sottovoce.serve.shelf import open_shelf
+
+    return open_shelf([shops])
+
+
+@pytest.fixture(scope="session")
+def answers(shelf: Any) -> Iterator[Any]:
+    """The models of the shops, answering."""
+    from sottovoce.serve.answer import Answers
+    from sottovoce.serve.engine import Engine
+
+    with Engine(shelf.model.base, shelf.model.applied_to_rows) as engine:
+        yield Answers(shelf, engine)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """A real server on loopback, in a thread; its address."""
+    import uvicorn
+
+    from sottovoce.serve.server import bound
+
+    with bound("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        listener.listen()
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def listen() -> Callable[[Any], Any]:
+    """A context in which an application answers at an address."""
+    return listening
+
+
+@pytest.fixture(scope="session")
+def address(answers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that needs no key."""
+    from sottovoce.serve.api import make_app
+    from sottovoce.serve.gate import Gate
+    from sottovoce.serve.keys import KeyFile
+
+    keys = KeyFile(tmp_path_factory.mktemp("open") / "keys.json")
+    with listening(make_app(answers, Gate(keys, open_without=True))) as found:
+        yield found
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Clients of OpenAI's: ``connect(address, key="...")``, closed after the test."""
+    import openai
+
+    with ExitStack() as clients:
+
+        def open_client(address: str, key: str = "-") -> Any:
+            made = openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0)
+            return clients.enter_context(made)
+
+        yield open_client
