@@ -136,7 +136,7 @@ def run(
     """Run a federation in this process."""
     from sottovoce.config import load_config
     from sottovoce.console import epsilon_rows, personal_rows, print_table, to_json, watching
-    from sottovoce.run import compare as arms
+    from sottovoce.run import compare as comparing
     from sottovoce.run.prepare import prepare
     from sottovoce.run.protect import claim
     from sottovoce.run.secure import claim as claim_of_sums
@@ -150,7 +150,7 @@ def run(
     settings = prepared.config
     arms = 3 * (1 + len(settings.compare.learning_rates)) if compare else 1
     with watching(settings.federation.rounds, arms, quiet=json) as watch:
-        start = arms.compare if compare else arms.federation_only
+        start = comparing.compare if compare else comparing.federation_only
         done = start(prepared, watch=watch, resume=resume, wire=wire)
     facts = run_facts(prepared, done)
     for line in warnings(settings, done.outcome):
