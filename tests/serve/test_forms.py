@@ -61,6 +61,19 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "required": ["day"],
         "additionalProperties": False,
     },
+    "numbers first": {
+        "type": "object",
+        "properties": {
+            "count": {"type": "integer"},
+            "price": {"type": "number"},
+            "rank": {"type": "integer", "minimum": 1, "maximum": 40},
+            "note": {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "null"}]},
+            "sizes": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3},
+            "paid": {"type": "boolean"},
+        },
+        "required": ["count", "price", "rank", "note", "sizes", "paid"],
+        "additionalProperties": False,
+    },
     "text": {"type": "string"},
     "number": {"type": "number"},
     "at least three": {"type": "array", "items": {"type": "string", "minLength": 4}, "minItems": 3},
@@ -157,3 +170,24 @@ def test_the_models_own_choice_stands_where_it_is_of_the_form(
         if token != forms.end:
             chosen.append(token)
     assert tokenizer.decode(chosen, keep_special=True) == wanted
+
+
+def test_a_number_that_more_must_follow_is_ended_in_time(
+    forms: Forms, tokenizer: Tokenizer
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"count": {"type": "integer"}, "name": {"type": "string"}},
+        "required": ["count", "name"],
+        "additionalProperties": False,
+    }
+    digits = torch.zeros(forms.size)
+    for digit in "123456789":
+        digits[tokenizer.encode(digit)] = 9.0
+    form, tokens = forms.of_schema(schema, 60), list[int]()
+    while not form.whole:
+        left = 60 - len(tokens)
+        tokens.append(form.choose(digits, left, lambda scores: int(scores.argmax())))
+    made = json.loads(tokenizer.decode(tokens, keep_special=True))
+    assert made["count"] > 10**9
+    jsonschema.validate(made, schema)

@@ -112,7 +112,7 @@ def test_every_call_is_whole_and_of_its_form_whatever_is_drawn(
         for one in calls:
             assert one.name in ("track", "stop")
             jsonschema.validate(json.loads(one.arguments), TRACK if one.name == "track" else STOP)
-    assert several
+    assert several or not forced
 
 
 def test_one_call_is_one_call_where_no_more_are_wanted(

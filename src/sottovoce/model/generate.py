@@ -55,9 +55,13 @@ class Draws:
         """
         if self._sampling.temperature == 0:
             return int(logits.argmax())
-        likely, order = (
-            (logits.double() / self._sampling.temperature).softmax(0).sort(descending=True)
-        )
+        likely = (logits.double() / self._sampling.temperature).softmax(0)
+        if self._sampling.top_p >= 1:
+            # All are in, so their order does not matter, and sorting is most of the work.
+            reached = likely.cumsum(0)
+            drawn = self._source.random() * float(reached[-1])
+            return int(torch.searchsorted(reached, drawn, right=True))
+        likely, order = likely.sort(descending=True)
         reached = likely.cumsum(0)
         # The token that carries the sum over the line is in; all of equal rank before it are, too.
         inside = int((reached - likely < self._sampling.top_p).sum())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sottovoce.data.conversation import ToolCall
@@ -72,6 +74,7 @@ class Answers:
         self._tokenizer = shelf.tokenizer
         self._forms = Forms(shelf.tokenizer)
         self._marks = marks_of(shelf.tokenizer)
+        self._bells: dict[asyncio.AbstractEventLoop, Bell] = {}
 
     def of_chat(self, request: ChatRequest, allowance: int | None = None) -> Prepared:
         """Prepare a chat.
@@ -122,7 +125,9 @@ class Answers:
         Raises:
             Problem: too many wait already, or the server is stopping.
         """
-        return Answer(self.engine, prepared, self._filter)
+        loop = asyncio.get_running_loop()
+        bell = self._bells.setdefault(loop, Bell(loop))
+        return Answer(self.engine, prepared, bell, self._filter)
 
     def _ask(
         self,
@@ -239,30 +244,57 @@ def _functions(request: ChatRequest) -> Mapping[str, Mapping[str, Any] | None] |
     return {} if choice == "auto" else None
 
 
+class Bell:
+    """Carries what the engine's thread tells to those who listen in an event loop.
+
+    Waking a loop costs more than a token does, so a step of the engine wakes it once.
+
+    Args:
+        loop: in which is listened.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._told: deque[tuple[asyncio.Queue[Token | Ended], Token | Ended]] = deque()
+        self._rung = False
+
+    def tell(self, to: asyncio.Queue[Token | Ended], told: Token | Ended) -> None:
+        """Leave something for a listener; called from the engine's thread."""
+        self._told.append((to, told))
+        if not self._rung:
+            self._rung = True
+            # A loop that has ended listens to nobody any more.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._hand_out)
+
+    def _hand_out(self) -> None:
+        # First, so that whatever is left after the last look rings anew.
+        self._rung = False
+        while self._told:
+            to, told = self._told.popleft()
+            to.put_nowait(told)
+
+
 class Answer:
     """An answer that is under way; whoever has begun it cancels it, when it is over or before.
 
     Args:
         engine: that decodes.
         prepared: the request.
+        bell: of the event loop.
         filter: what its text goes through.
 
     Raises:
         Problem: the engine takes nobody on.
     """
 
-    def __init__(self, engine: Engine, prepared: Prepared, filter: Filter | None) -> None:
+    def __init__(
+        self, engine: Engine, prepared: Prepared, bell: Bell, filter: Filter | None
+    ) -> None:
         self._reader, self._filter = prepared.reader, filter
         self._told: asyncio.Queue[Token | Ended] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def deliver(told: Token | Ended) -> None:
-            # A loop that has ended listens to nobody any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._told.put_nowait, told)
-
         try:
-            self._request = engine.submit(prepared.ask, deliver)
+            self._request = engine.submit(prepared.ask, partial(bell.tell, self._told))
         except RefusedError as error:
             status = 503 if engine.closed else 429
             code = "server_stopping" if engine.closed else "queue_full"
@@ -288,21 +320,46 @@ class Answer:
             yield one
 
     async def _said(self) -> AsyncIterator[Said]:
-        while True:
-            told = await self._told.get()
-            if isinstance(told, Token):
-                for piece in self._reader.take(told):
-                    yield piece
-                if not self._reader.stopped:
-                    continue
-                told = Ended("stop")
-            if told.reason == "failed":
+        over = False
+        while not over:
+            # Who reads slowly is told more at a time.
+            told = [await self._told.get()]
+            while not self._told.empty():
+                told.append(self._told.get_nowait())
+            for one in _joined(self._read(told)):
+                yield one
+                over = isinstance(one, Over)
+
+    def _read(self, told: Sequence[Token | Ended]) -> Iterator[Said]:
+        for one in told:
+            if isinstance(one, Token):
+                yield from self._reader.take(one)
+            reason = one.reason if isinstance(one, Ended) else None
+            if self._reader.stopped:
+                reason = "stop"
+            if reason is None:
+                continue
+            if reason == "failed":
                 raise Problem(500, "the answer failed; the server's log says at what")
-            if told.reason == "cancelled":
+            if reason == "cancelled":
                 raise Problem(503, "the server is stopping", code="server_stopping", wait=1)
-            for rest in self._reader.end(told.reason):
-                yield rest
+            yield from self._reader.end(reason)
             return
+
+
+def _joined(said: Iterator[Said]) -> Iterator[Said]:
+    """The same, with neighbouring pieces of text in one."""
+    text, tokens = "", tuple[Token, ...]()
+    for one in said:
+        if isinstance(one, Piece):
+            text, tokens = text + one.text, tokens + one.tokens
+            continue
+        if text or tokens:
+            yield Piece(text, tokens)
+            text, tokens = "", ()
+        yield one
+    if text or tokens:
+        yield Piece(text, tokens)
 
 
 async def _filtered(said: AsyncIterator[Said], filter: Filter) -> AsyncIterator[Said]:

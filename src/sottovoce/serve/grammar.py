@@ -20,8 +20,11 @@ from torch import Tensor
 from sottovoce.errors import ConfigError, MissingExtraError
 from sottovoce.model.tokenizer import Tokenizer
 
-_CLOSERS: Final = ('"', "}", "]", "0", "1", "null", "true", "false", '"}', "{", "[", ",", ":")
-"""What ends things, in the order in which it is tried; then any token that may come."""
+_CLOSERS: Final = ('"', "}", "]", ",", "0", "1", "null", "true", "false", '"}', "{", "[", ":")
+"""What ends things, in the order in which it is tried; then any token that may come.
+
+A comma ends a number where more must follow it, so it stands before the digits.
+"""
 _STRUCTURE: Final = frozenset('{}[],:"\\')
 _GROWTH: Final = 6
 """Tokens by which a token inside a text or a number can put the end off, as a begun escape does."""
