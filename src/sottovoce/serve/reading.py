@@ -78,7 +78,7 @@ class Text:
 
 
 class Stops:
-    """Ends text before the first of some strings, and holds back what may become one.
+    """Ends text before the string that is whole first, and holds back what may become one.
 
     Args:
         strings: none may be empty.
@@ -92,10 +92,15 @@ class Stops:
     def push(self, text: str) -> str:
         """What can be told of the text so far."""
         self._held += text
-        found = [place for stop in self._strings if (place := self._held.find(stop)) >= 0]
+        # The one that is whole first, so that it does not matter how the text comes in pieces.
+        found = [
+            (place + len(stop), place)
+            for stop in self._strings
+            if (place := self._held.find(stop)) >= 0
+        ]
         if found:
             self.hit = True
-            told, self._held = self._held[: min(found)], ""
+            told, self._held = self._held[: min(found)[1]], ""
             return told
         keep = max((self._overlap(stop) for stop in self._strings), default=0)
         cut = len(self._held) - keep
