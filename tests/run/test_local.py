@@ -282,7 +282,7 @@ def test_a_finished_run_chats_scores_and_exports(prepared: Prepared, tmp_path: P
         prepared.parties[-1].held_out[0].messages[0].content
     )
     losses, answers = score_run(run)
-    records, _ = verify(run.folder.ledger)
+    records, _ = verify(run.stored.folder.ledger)
     last = [record for record in records if record.kind == "evaluation"][-1].payload["loss"]
     for name, loss in last.items():
         assert losses.loss.clients[name].value == pytest.approx(loss, rel=1e-5)
