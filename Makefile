@@ -11,8 +11,10 @@ endif
 VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
 EXTRAS := he,hub,network,parquet,pii,quantised,serve,test
 BIN := .venv/bin
-# Processes that share the tests; memory for each is up to 1.5 GiB.
+# Processes that share the tests; memory for each is up to 1.5 GiB. Threads that have nothing to do
+# sleep, since the cores are shared as well.
 WORKERS ?= 2
+PASSIVE := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0
 PEERS := .venv-peers/bin
 
 # The stamp says: for this Python version, everything that is pinned is installed. It is removed
@@ -40,7 +42,7 @@ check: $(STAMP) ## format, lint, strict types, import contracts, executed docs
 	$(BIN)/pytest src README.md README.zh.md docs
 
 test: $(STAMP) ## run the tests that take seconds
-	$(BIN)/pytest tests -n $(WORKERS) --dist loadfile
+	$(PASSIVE) $(BIN)/pytest tests -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/pytest tests -m "slow and not fuzz"

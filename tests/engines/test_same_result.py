@@ -88,7 +88,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = {
+    "kept moments",
+    "fedprox",
+    "server_damping",
+    "fednova",
+    "fedit",
+    "ffa",
+    "rolora",
+    "fedsvd",
+    "flora",
+    "fedper",
+    "secagg, semi-honest",
+    "owner",
+}
+"""Cases that take the same ways as others."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES],
+)
 def test_both_engines_end_with_the_same_adapter(world: World, case: str) -> None:
     changes = CASES[case]
     alone = federate(prepare(world.local(f"local-{case}", **changes)))
