@@ -554,7 +554,7 @@ def test_a_site_whose_policy_says_no_is_left_out_with_the_rule(world: QuickWorld
     assert one.known.clients == (world.names[0], world.names[2])
     [start] = world.records(world.root / "run" / "ledger.jsonl", "start")
     assert "secure_aggregation" in start["refused"][strict]
-    assert world.vault(strict)._steps == 0
+    assert world.vault(strict).steps == 0
     require_exact(world, heard)
 
 

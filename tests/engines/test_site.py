@@ -20,6 +20,7 @@ from sottovoce.run import letter as letters
 from sottovoce.run import vault as vaults
 from sottovoce.run.budget import Budget
 from sottovoce.run.letter import SERVER, Letter
+from sottovoce.run.reception import Reception
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def name(world: QuickWorld) -> str:
 def steps(world: QuickWorld, name: str) -> Callable[[], int]:
     """How many training steps the site has taken."""
     vault = world.vault(name)
-    return lambda: vault._steps
+    return lambda: vault.steps
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
@@ -151,7 +152,7 @@ def test_a_repeated_letter_is_answered_byte_for_byte_and_costs_nothing(
     assert steps() == trained
     world.restart(name)
     assert world.vault(name).answer(data) == first
-    assert world.vault(name)._steps == 0
+    assert world.vault(name).steps == 0
     assert server.ledger("charge") == charges
     assert len(server.ledger("answer")) == 1
 
@@ -175,7 +176,7 @@ def test_a_second_letter_for_the_same_round_is_refused(
     ):
         assert wrong.kind == "refused"
         assert "is over" in wrong.facts["error"]
-    assert world.vault(name)._steps == before
+    assert world.vault(name).steps == before
     assert len(server.ledger("charge")) == 2
 
 
@@ -620,14 +621,14 @@ def test_progress_is_told_while_it_trains(
     world: QuickWorld, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    real = vaults.Vault._stepped
+    real = Reception.stepped
 
     def stepped(self: Any, *given: object) -> None:
         real(self, *given)
         begun.set()
         assert go_on.wait(20)
 
-    monkeypatch.setattr(vaults.Vault, "_stepped", stepped)
+    monkeypatch.setattr(Reception, "stepped", stepped)
     server = Server(world, name)
     server.begin()
     vault = world.vault(name)
@@ -648,7 +649,7 @@ def test_progress_is_told_while_it_trains(
     for thread in threads:
         thread.join()
     assert len(set(answers)) == 1
-    assert vault._steps == 1
+    assert vault.steps == 1
     idle = server.ask("progress", {})
     assert (idle.facts["busy"], idle.facts["steps"]) == ("", 1)
 
@@ -666,7 +667,7 @@ def test_an_error_that_nobody_thought_of_ends_nothing(
         answer = server.round(0)
     assert answer.kind == "refused"
     assert answer.facts["error"] == "MemoryError; the site's own log says more"
-    assert world.vault(name)._busy == ""
+    assert world.vault(name)._reception._busy == ""
     assert server.round(0).kind == "update"
     assert len(server.ledger("charge")) == 2
 

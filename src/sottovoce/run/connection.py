@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
 from sottovoce.codec.roster import KEY_BYTES, require_name
-from sottovoce.errors import VerificationError
+from sottovoce.errors import ConfigError, VerificationError
+
+Own = TypeVar("Own", bound=BaseModel)
 
 
 def _named(value: str) -> str:
@@ -60,3 +64,31 @@ class Limits(BaseModel, frozen=True, extra="forbid"):
 
     letter_bytes: int = Field(2**30, ge=2**16)
     user: str | None = None
+
+
+def read_own_file(path: Path, kind: type[Own], what: str, made_by: str) -> Own:
+    """Read the file of a site or a helper.
+
+    Args:
+        path: where it lies.
+        kind: what it holds.
+        what: names it in errors.
+        made_by: the command that makes one.
+
+    Raises:
+        ConfigError: there is none, it cannot be read, or a key or value cannot be used.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no {what} {path}", remedy=f"Make one with: {made_by}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise ConfigError(f"{path}: {key}: {fault['msg']}") from None

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from sottovoce.codec.roster import Identity
 from sottovoce.errors import ConfigError
 from sottovoce.run.connection import Limits, ServerOf
-from sottovoce.run.enrol import open_node_key
+from sottovoce.run.enrol import open_identity, open_node_key, open_store_key
 from sottovoce.run.flower.child import require_loopback, start, stop
+from sottovoce.run.folder import make_folder
+from sottovoce.run.reception import Log
+from sottovoce.run.seen import Seen
 from sottovoce.run.vault_socket import Answer, VaultSocket
 
 DOOR: Final = "sottovoce.run.flower.door"
@@ -37,6 +43,64 @@ class Way:
     limits: Limits
     keys: Path
     folder: Path
+
+
+class OwnFile(Protocol):
+    """What a site's and a helper's settings say alike."""
+
+    @property
+    def name(self) -> str:
+        """Of the site or the helper."""
+
+    @property
+    def keys(self) -> str:
+        """The folder with its keys."""
+
+    @property
+    def folder(self) -> str:
+        """Where it keeps its runs."""
+
+    @property
+    def server(self) -> ServerOf:
+        """Whose requests it answers."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it spends on others."""
+
+
+class Vaulted(Protocol):
+    """A vault of either kind."""
+
+    def answer(self, data: bytes) -> bytes:
+        """Answer one letter."""
+
+    def close(self) -> None:
+        """Let go of everything that is open."""
+
+
+def keep_vault(
+    own: OwnFile, what: str, make: Callable[[Identity, bytes, Log], Vaulted], *, quiet: bool
+) -> None:
+    """Open a vault in this process and a door beside it, until this process is told to end.
+
+    Args:
+        own: the settings of whoever it is.
+        what: ``"site"`` or ``"helper"``, for the log.
+        make: from identity, store key and log to the vault.
+        quiet: says nothing on standard error.
+
+    Raises:
+        ConfigError: a key or a setting cannot be used.
+    """
+    os.umask(0o077)
+    require_safe(own.server)
+    keys, folder = Path(own.keys), Path(own.folder)
+    make_folder(folder)
+    seen = Seen(folder, None if quiet else sys.stderr)
+    with closing(make(open_identity(keys), open_store_key(keys), seen.log)) as vault:
+        seen.log("started", {what: own.name, "server": own.server.address})
+        keep_door(Way(own.server, own.limits, keys, folder), vault.answer, seen.log)
 
 
 def require_safe(server: ServerOf) -> None:

@@ -24,9 +24,7 @@ from sottovoce.run.helper_terms import KEY, require_same_roots, roots_of, terms_
 from sottovoce.run.ledger import Ledger, Record
 from sottovoce.run.letter import PART, Letter
 from sottovoce.run.outbox import Outbox, Sum
-
-Answer = tuple[str, dict[str, Any], dict[str, bytes]]
-"""Kind, facts and parts of an answer, before it is signed."""
+from sottovoce.run.reception import Answer
 
 _STEPS: Final = {"delivery": 1, "proposal": 2}
 """How many messages a helper remembers once it has answered one of this kind."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from sottovoce.errors import ConfigError
-from sottovoce.run.connection import Limits, Name, ServerOf
+from sottovoce.run.connection import Limits, Name, ServerOf, read_own_file
 
 
 class HelperSettings(BaseModel, frozen=True, extra="forbid"):
@@ -41,21 +40,7 @@ def load_helper(path: Path) -> HelperSettings:
     Raises:
         ConfigError: the file, a key or a value cannot be used.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"there is no helper file {path}",
-            remedy="Make one with: sotto enrol --helper --name NAME",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    try:
-        found = HelperSettings.model_validate(tree)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise ConfigError(f"{path}: {key}: {fault['msg']}") from None
+    found = read_own_file(path, HelperSettings, "helper file", "sotto enrol --helper --name NAME")
     try:
         return _resolved(found, path.absolute().parent)
     except RuntimeError as error:  # "~" of a user that is not there

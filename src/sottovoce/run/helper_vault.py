@@ -6,32 +6,20 @@ pinned server alone. It holds no text and needs no model.
 
 from __future__ import annotations
 
-import re
-import traceback
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
-from typing import Any, Final
+from typing import Any
 
-from sottovoce.codec.roster import Identity, Roster
-from sottovoce.errors import ConfigError, SottovoceError, UsageError, VerificationError
-from sottovoce.run import letter as letters
+from sottovoce.codec.roster import Identity
+from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.run.enrol import roster_of
-from sottovoce.run.folder import make_folder, on_disk
-from sottovoce.run.helper_run import Answer, HelperRun
+from sottovoce.run.folder import make_folder
+from sottovoce.run.helper_run import HelperRun
 from sottovoce.run.helper_settings import HelperSettings
 from sottovoce.run.ledger import Ledger, read
-from sottovoce.run.letter import SERVER, Letter
+from sottovoce.run.letter import Letter
 from sottovoce.run.outbox import Outbox
-
-_RUN: Final = re.compile(r"[0-9a-f]{64}")
-
-Log = Callable[[str, Mapping[str, Any]], None]
-
-
-def silent(event: str, fields: Mapping[str, Any]) -> None:
-    """Tell nobody."""
+from sottovoce.run.reception import Answer, Log, Reception, silent
 
 
 @dataclass
@@ -59,9 +47,6 @@ class HelperVault:
     log: Log = silent
     _run: HelperRun | None = None
     _outbox: Outbox | None = None
-    _work: Lock = field(default_factory=Lock)
-    _steps: int = 0
-    _busy: str = ""
 
     def __post_init__(self) -> None:
         own = self.settings
@@ -73,8 +58,16 @@ class HelperVault:
             )
         if both := sorted(set(self._roster.members) & set(self._helpers.members)):
             raise ConfigError(f"{both[0]!r} is a site and a helper", allowed="one of both")
-        key = bytes.fromhex(own.server.identity)
-        self._pinned = Roster({SERVER: key, own.name: self.identity.public})
+        self._reception = Reception(
+            own.name,
+            own.server,
+            own.limits,
+            Path(own.folder),
+            self.identity,
+            lambda event, fields: self.log(event, fields),
+            self._leave,
+            _told,
+        )
 
     def answer(self, data: bytes) -> bytes:
         """Answer one letter of the server.
@@ -85,23 +78,10 @@ class HelperVault:
         Raises:
             VerificationError: the bytes are no letter of this helper's server.
         """
-        own = self.settings
-        letter = letters.read(data, self._pinned, to=own.name, limit=own.limits.letter_bytes)
-        if letter.sender != SERVER or not _RUN.fullmatch(letter.run):
-            raise VerificationError("a letter that no server of a run has written")
-        request = letters.name_of(data)
-        if letter.kind == "progress":
-            told = {"steps": self._steps, "busy": self._busy}
-            return self._written(letter, request, ("progress", told, {}))
-        with self._work:
-            self._busy = request
-            try:
-                with on_disk(Path(own.folder)):
-                    return self._written(letter, request, self._answered(letter))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the vault goes on
-                return self._written(letter, request, ("refused", self._failed(letter, error), {}))
-            finally:
-                self._busy = ""
+        return self._reception.answer(data, self._signed)
+
+    def _signed(self, letter: Letter, request: str) -> bytes:
+        return self._reception.written(letter, request, self._answered(letter))
 
     def close(self) -> None:
         """Let go of everything that is open."""
@@ -157,7 +137,7 @@ class HelperVault:
                 ledger,
                 self._roster,
                 self._helpers,
-                self._stepped,
+                self._reception.stepped,
             )
             for record in read(root / "ledger.jsonl"):
                 found.replay(record)
@@ -167,29 +147,9 @@ class HelperVault:
         self._run = found
         return found
 
-    def _stepped(self) -> None:
-        self._steps += 1
 
-    def _written(self, letter: Letter, request: str, answer: Answer) -> bytes:
-        kind, facts, parts = answer
-        told = {**facts, "answers": request}
-        reply = Letter(kind, letter.run, self.settings.name, SERVER, told, parts)
-        return letters.write(reply, self.identity)
-
-    def _failed(self, letter: Letter, error: Exception) -> dict[str, Any]:
-        """Log what went wrong, and say what the server may know of it."""
-        code = error.exit_code if isinstance(error, SottovoceError) else SottovoceError.exit_code
-        if isinstance(error, SottovoceError):
-            self.log("refused", {"kind": letter.kind, "error": str(error)})
-        else:
-            where = "".join(traceback.format_tb(error.__traceback__))
-            self.log("failed", {"kind": letter.kind, "error": type(error).__name__, "at": where})
-        if not isinstance(error, VerificationError | UsageError):
-            # It may have come in the middle of something; what is on the disk is what counts.
-            self._leave()
-        if not isinstance(error, VerificationError):
-            return {
-                "error": f"{type(error).__name__}; the helper's own log says more",
-                "code": code,
-            }
-        return {"error": str(error), "code": code}
+def _told(error: Exception) -> dict[str, Any]:
+    """What the server may know of an error."""
+    if isinstance(error, VerificationError):
+        return {"error": str(error)}
+    return {"error": f"{type(error).__name__}; the helper's own log says more"}

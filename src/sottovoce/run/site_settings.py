@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from sottovoce.config import Config, make_config
 from sottovoce.data.settings import KEYS_OF_SITE
 from sottovoce.errors import ConfigError
-from sottovoce.run.connection import Limits, Name, ServerOf
+from sottovoce.run.connection import Limits, Name, ServerOf, read_own_file
 
 LARGEST_CONFIG: Final = 2**20
 _MODEL_NAME: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
@@ -68,20 +68,7 @@ def load_site(path: Path) -> SiteSettings:
     Raises:
         ConfigError: the file, a key or a value cannot be used.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"there is no site file {path}", remedy="Make one with: sotto enrol --name NAME"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    try:
-        site = SiteSettings.model_validate(tree)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise ConfigError(f"{path}: {key}: {fault['msg']}") from None
+    site = read_own_file(path, SiteSettings, "site file", "sotto enrol --name NAME")
     paths = site.data.get("path")
     several = [paths] if isinstance(paths, str) else paths
     if not isinstance(several, list) or not several or not all(isinstance(p, str) for p in several):

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from sottovoce.config import Config
 from sottovoce.errors import ConfigError, SottovoceError
 from sottovoce.run.desk import Host, helped
-from sottovoce.run.doorkeeper import Way, keep_door, require_safe, split_address
+from sottovoce.run.doorkeeper import keep_vault, split_address
 from sottovoce.run.enrol import (
-    open_identity,
-    open_store_key,
     roster_of,
     server_identity,
 )
@@ -88,12 +87,4 @@ def run_site(site: SiteSettings, *, quiet: bool = False) -> None:
     Raises:
         ConfigError: a key or a setting cannot be used.
     """
-    os.umask(0o077)
-    require_safe(site.server)
-    keys, folder = Path(site.keys), Path(site.folder)
-    make_folder(folder)
-    seen = Seen(folder, None if quiet else sys.stderr)
-    vault = Vault(site, open_identity(keys), open_store_key(keys), seen.log)
-    with closing(vault):
-        seen.log("started", {"site": site.name, "server": site.server.address})
-        keep_door(Way(site.server, site.limits, keys, folder), vault.answer, seen.log)
+    keep_vault(site, "site", partial(Vault, site), quiet=quiet)

@@ -9,43 +9,33 @@ from __future__ import annotations
 
 import re
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
-from sottovoce.codec.roster import Identity, Roster
+from sottovoce.codec.roster import Identity
 from sottovoce.config import Config
 from sottovoce.errors import (
     ConfigError,
     RefusedError,
-    SottovoceError,
-    UsageError,
     VerificationError,
 )
 from sottovoce.run import letter as letters
 from sottovoce.run.arms import Watch
-from sottovoce.run.folder import make_folder, on_disk, write_bytes
+from sottovoce.run.folder import make_folder, write_bytes
 from sottovoce.run.ledger import Ledger
-from sottovoce.run.letter import SERVER, Letter
+from sottovoce.run.letter import Letter
 from sottovoce.run.outbox import Outbox
+from sottovoce.run.reception import Log, Reception, silent
 from sottovoce.run.site_settings import SiteSettings, own_config
 from sottovoce.run.visit import Visit, open_visit
 from sottovoce.run.visit_helped import HelpedSums, pinned_helpers
 from sottovoce.run.visit_sums import Hiding, Sums, pinned
 
-_RUN: Final = re.compile(r"[0-9a-f]{64}")
 _PLACE: Final = re.compile(r"[^\s'\"]*/[^\s'\"]*")
 _CONFIG: Final = "shared.toml"
-
-Log = Callable[[str, Mapping[str, Any]], None]
-
-
-def silent(event: str, fields: Mapping[str, Any]) -> None:
-    """Tell nobody."""
 
 
 @dataclass
@@ -71,13 +61,24 @@ class Vault:
     log: Log = silent
     _visit: Visit | None = None
     _outbox: Outbox | None = None
-    _work: Lock = field(default_factory=Lock)
-    _steps: int = 0
-    _busy: str = ""
 
     def __post_init__(self) -> None:
-        key = bytes.fromhex(self.site.server.identity)
-        self._pinned = Roster({SERVER: key, self.site.name: self.identity.public})
+        site = self.site
+        self._reception = Reception(
+            site.name,
+            site.server,
+            site.limits,
+            Path(site.folder),
+            self.identity,
+            lambda event, fields: self.log(event, fields),
+            self._leave,
+            lambda error: _told(error, site),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Training steps so far."""
+        return self._reception.steps
 
     def answer(self, data: bytes) -> bytes:
         """Answer one letter of the server.
@@ -88,37 +89,7 @@ class Vault:
         Raises:
             VerificationError: the bytes are no letter of this site's server.
         """
-        letter = letters.read(
-            data, self._pinned, to=self.site.name, limit=self.site.limits.letter_bytes
-        )
-        if letter.sender != SERVER or not _RUN.fullmatch(letter.run):
-            raise VerificationError("a letter that no server of a run has written")
-        request = letters.name_of(data)
-        if letter.kind == "progress":
-            told = {"steps": self._steps, "busy": self._busy}
-            return self._written(letter, request, ("progress", told, {}))
-        with self._work:
-            self._busy = request
-            try:
-                with on_disk(Path(self.site.folder)):
-                    return self._answered(letter, request)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the vault goes on
-                return self._written(letter, request, ("refused", self._failed(letter, error), {}))
-            finally:
-                self._busy = ""
-
-    def _failed(self, letter: Letter, error: Exception) -> dict[str, Any]:
-        """Log what went wrong, and say what the server may know of it."""
-        if isinstance(error, SottovoceError):
-            self.log("refused", {"kind": letter.kind, "error": str(error)})
-        else:
-            # Its text may hold what was worked on, so the log says what it is and where it was.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            self.log("failed", {"kind": letter.kind, "error": type(error).__name__, "at": where})
-        if not isinstance(error, RefusedError | VerificationError | UsageError):
-            # It may have come in the middle of something; what is on the disk is what counts.
-            self._leave()
-        return _told(error, self.site)
+        return self._reception.answer(data, self._answered)
 
     def close(self) -> None:
         """Let go of everything that is open."""
@@ -141,13 +112,13 @@ class Vault:
         self.log("asked", {"kind": letter.kind, "round": letter.facts.get("round")})
         match letter.kind:
             case "join":
-                return self._written(letter, request, visit.join())
+                return self._reception.written(letter, request, visit.join())
             case "first":
-                return self._written(letter, request, visit.first())
+                return self._reception.written(letter, request, visit.first())
             case "offer":
-                return self._written(letter, request, visit.offer(letter))
+                return self._reception.written(letter, request, visit.offer(letter))
             case "begin":
-                return self._written(letter, request, visit.begin(letter))
+                return self._reception.written(letter, request, visit.begin(letter))
             case "round":
                 answer, record = visit.round(letter)
                 seconds = round(visit.train_seconds, 4)
@@ -158,15 +129,7 @@ class Vault:
                 answer, record = visit.hidden(letter)
             case _:
                 raise VerificationError(f"a letter of kind {letter.kind!r}")
-        return visit.kept(request, self._written(letter, request, answer), record)
-
-    def _written(
-        self, letter: Letter, request: str, answer: tuple[str, dict[str, Any], dict[str, bytes]]
-    ) -> bytes:
-        kind, facts, parts = answer
-        told = {**facts, "answers": request}
-        reply = Letter(kind, letter.run, self.site.name, SERVER, told, parts)
-        return letters.write(reply, self.identity)
+        return visit.kept(request, self._reception.written(letter, request, answer), record)
 
     def _opened(self, letter: Letter) -> Visit:
         """The run of a letter, from memory or from its folder; one at a time."""
@@ -178,7 +141,7 @@ class Vault:
         self._leave()
         ledger = Ledger.open(root / "ledger.jsonl")
         try:
-            watch = Watch(on_step=self._stepped)
+            watch = Watch(on_step=self._reception.stepped)
             self._visit = open_visit(
                 self.site.name,
                 root,
@@ -229,19 +192,15 @@ class Vault:
         write_bytes(place, shared)
         return shared
 
-    def _stepped(self, *_: object) -> None:
-        self._steps += 1
-
 
 def _told(error: Exception, site: SiteSettings) -> dict[str, Any]:
     """What the server may know of an error: the rule of a refusal, and of all else the kind.
 
     Errors about data and models name files and clients of the site; they stay in its own log.
     """
-    code = error.exit_code if isinstance(error, SottovoceError) else SottovoceError.exit_code
     if not isinstance(error, RefusedError | VerificationError):
-        return {"error": f"{type(error).__name__}; the site's own log says more", "code": code}
-    told = {"error": _without_places(str(error), site), "code": code}
+        return {"error": f"{type(error).__name__}; the site's own log says more"}
+    told = {"error": _without_places(str(error), site)}
     culprit = error.culprit if isinstance(error, VerificationError) else ""
     return told | ({"culprit": culprit} if culprit else {})
 

@@ -39,6 +39,7 @@ from sottovoce.run.made import Made, pack_made, unpack_made
 from sottovoce.run.personal import has_own_models, personalise
 from sottovoce.run.play import evaluate_judged
 from sottovoce.run.prepare import Prepared, prepare_site, with_fellows
+from sottovoce.run.reception import Answer
 from sottovoce.run.result import write_result
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.run.secure import words_of
@@ -50,9 +51,6 @@ from sottovoce.run.visit_helped import HelpedSums
 from sottovoce.run.visit_sums import Hiding, Sums
 from sottovoce.strategies import ServerState
 from sottovoce.update import Update, unflatten
-
-Answer = tuple[str, dict[str, Any], dict[str, bytes]]
-"""Kind, facts and parts of an answer, before it is signed."""
 
 _KEPT_LETTERS: Final = 8
 """Answers that stay on disk: a server that was killed may ask for its last steps once more."""
