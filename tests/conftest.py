@@ -224,3 +224,21 @@ class _Seen:
 def spy():
     """Watch what a model is handed: ``spy(model)``, then ``.drain()``."""
     return _Spy
+
+
+@pytest.fixture
+def sotto(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; exit code, standard output, standard error."""
+    from sottovoce import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["sotto", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        caught = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), caught.out, caught.err
+
+    return call

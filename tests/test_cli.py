@@ -31,24 +31,6 @@ SMALL = [
 MARKETPLACE = Path(__file__).resolve().parents[1] / "examples" / "marketplace.toml"
 
 
-@pytest.fixture
-def sotto(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Sotto:
-    """Run a command in an empty folder; exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sotto", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        caught = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), caught.out, caught.err
-
-    return call
-
-
 def one_object(out: str) -> dict[str, object]:
     """The last line of standard output, which must be one JSON object without NaN."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from quick_world import BrokenDisk, Killed, QuickWorld, Tampering, parsed, watched
+from quick_world import (
+    BrokenDisk,
+    Mortal,
+    QuickWorld,
+    Tampering,
+    parsed,
+    watched,
+)
 
 from sottovoce.codec.oneshot.messages import Message, write
 from sottovoce.codec.oneshot.terms import Terms
@@ -45,15 +50,6 @@ def config_of(
 def helpers_of(world: QuickWorld) -> Roster:
     """The helpers as everybody has pinned them."""
     return roster_of(world.helper_lines)[0]
-
-
-def clear(world: QuickWorld) -> None:
-    """Leave nothing of the runs so far."""
-    world.close()
-    world.log.clear()
-    for name in [*world.names, *world.helper_names]:
-        shutil.rmtree(world.root / f"{name}-runs", ignore_errors=True)
-    shutil.rmtree(world.root / "run", ignore_errors=True)
 
 
 def end_of(world: QuickWorld, one: Host) -> tuple[str, list[list[str]]]:
@@ -125,40 +121,6 @@ def stopped_at(
     return seen
 
 
-def killed(
-    world: QuickWorld, config: Config, patch: pytest.MonkeyPatch, fault: str, stop: int
-) -> bool:
-    """Run a server, or go on, and stop it at one operation; whether that came at all."""
-    disk = BrokenDisk(Path(config.run.dir), fault, stop)
-    try:
-        with watched(disk, patch):
-            world.host(config)
-    except Killed:
-        if fault == "power" and disk.root.is_dir():
-            disk.lose_power()
-        return True
-    return False
-
-
-class Mortal(Tampering):
-    """One party dies on its disk, and is started again at once; its answer is lost."""
-
-    def __init__(self, world: QuickWorld, name: str, disk: BrokenDisk) -> None:
-        super().__init__(world, {})
-        self.name, self.disk, self.deaths = name, disk, 0
-
-    def ask(self, site: str, make: Callable[[], bytes]) -> None:
-        try:
-            super().ask(site, make)
-        except Killed:
-            self.deaths += 1
-            fault = self.disk.fault
-            self.disk.mend()
-            self.world.restart(site)
-            if fault == "power" and self.disk.root.is_dir():
-                self.disk.lose_power()
-
-
 def played(
     world: QuickWorld,
     name: str,
@@ -168,7 +130,7 @@ def played(
 ) -> tuple[tuple[str, list[list[str]]], BrokenDisk]:
     """A whole run in which one party meets a fault; how it ends, and what the party did."""
     disk = BrokenDisk(world.root / f"{name}-runs", fault, stop)
-    carrier = Mortal(world, name, disk)
+    carrier = Mortal(world, disk)
     with watched(disk, patch):
         one = world.host(config_of(world), carrier)
     assert carrier.deaths == (fault != "none")

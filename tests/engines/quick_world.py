@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -218,17 +219,68 @@ def other(letter: Letter, **facts: Any) -> Letter:
     return replace(letter, facts={**letter.facts, **facts})
 
 
+def clear(world: QuickWorld) -> None:
+    """Leave nothing of the runs so far."""
+    world.close()
+    world.log.clear()
+    for name in [*world.names, *world.helper_names]:
+        shutil.rmtree(world.root / f"{name}-runs", ignore_errors=True)
+    shutil.rmtree(world.root / "run", ignore_errors=True)
+
+
+class Mortal(Memory):
+    """Vaults that die, and are started again at once; the answer of one that died is lost."""
+
+    def __init__(self, world: QuickWorld, disk: BrokenDisk) -> None:
+        super().__init__(world.carrier().sites)
+        self.world, self.disk, self.deaths = world, disk, 0
+
+    def ask(self, site: str, make: Callable[[], bytes]) -> None:
+        try:
+            super().ask(site, make)
+        except Killed:
+            self.deaths += 1
+            fault = self.disk.fault
+            self.disk.mend()
+            self.world.restart(site)
+            if fault == "power" and self.disk.root.is_dir():
+                self.disk.lose_power()
+
+
+def killed(
+    world: QuickWorld,
+    config: Config,
+    patch: pytest.MonkeyPatch,
+    fault: str,
+    stop: int,
+    carrier: Memory | None = None,
+) -> bool:
+    """Run a server, or go on, and stop it at one operation; whether that came at all."""
+    disk = BrokenDisk(Path(config.run.dir), fault, stop)
+    try:
+        with watched(disk, patch):
+            world.host(config, carrier)
+    except Killed:
+        if fault == "power" and disk.root.is_dir():
+            disk.lose_power()
+        return True
+    return False
+
+
 __all__ = [
     "EXAMPLE",
     "GROWING",
     "SEEDED",
     "BrokenDisk",
     "Killed",
+    "Mortal",
     "QuickWorld",
     "Server",
     "SottovoceError",
     "Tampering",
     "ask",
+    "clear",
+    "killed",
     "other",
     "parsed",
     "quick",

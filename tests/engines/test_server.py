@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from network_play import Memory
 from quick_world import (
     EXAMPLE,
     BrokenDisk,
     Killed,
     QuickWorld,
     Tampering,
+    clear,
+    killed,
     other,
     parsed,
     quick,
@@ -52,14 +53,6 @@ def world(shared: QuickWorld) -> Iterator[QuickWorld]:
     clear(shared)
     for name in shared.names:
         shared.allow(name)
-
-
-def clear(world: QuickWorld) -> None:
-    world.close()
-    world.log.clear()
-    for name in world.names:
-        shutil.rmtree(world.site(name).folder, ignore_errors=True)
-    shutil.rmtree(world.root / "run", ignore_errors=True)
 
 
 def impatient(world: QuickWorld, run: str = "run", **changes: Any) -> Config:
@@ -619,26 +612,6 @@ def test_it_does_not_wait_for_a_quorum_that_cannot_come(world: QuickWorld) -> No
 
 
 # Killed, and started again
-
-
-def killed(
-    world: QuickWorld,
-    config: Config,
-    patch: pytest.MonkeyPatch,
-    fault: str,
-    stop: int,
-    carrier: Memory | None = None,
-) -> bool:
-    """Run a server, or go on, and stop it at one operation; whether that came at all."""
-    disk = BrokenDisk(Path(config.run.dir), fault, stop)
-    try:
-        with watched(disk, patch):
-            world.host(config, carrier)
-    except Killed:
-        if fault == "power" and disk.root.is_dir():
-            disk.lose_power()
-        return True
-    return False
 
 
 KINDS: Mapping[str, Mapping[str, Any]] = {

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from network_play import Memory
-from quick_world import EXAMPLE, GROWING, BrokenDisk, Killed, QuickWorld, parsed, quick, watched
+from quick_world import (
+    EXAMPLE,
+    GROWING,
+    BrokenDisk,
+    Mortal,
+    QuickWorld,
+    clear,
+    parsed,
+    quick,
+    watched,
+)
 
 from sottovoce.errors import SottovoceError
 from sottovoce.run import budget
@@ -42,35 +50,8 @@ def world(shared: QuickWorld) -> Iterator[QuickWorld]:
     clear(shared)
 
 
-def clear(world: QuickWorld) -> None:
-    world.close()
-    world.log.clear()
-    for name in world.names:
-        shutil.rmtree(folder_of(world, name), ignore_errors=True)
-    shutil.rmtree(world.root / "run", ignore_errors=True)
-
-
 def folder_of(world: QuickWorld, name: str) -> Path:
     return Path(world.site(name).folder)
-
-
-class Mortal(Memory):
-    """Vaults that die, and are started again at once; the answer of one that died is lost."""
-
-    def __init__(self, world: QuickWorld, disk: BrokenDisk) -> None:
-        super().__init__(world.carrier().sites)
-        self.world, self.disk, self.deaths = world, disk, 0
-
-    def ask(self, site: str, make: Callable[[], bytes]) -> None:
-        try:
-            super().ask(site, make)
-        except Killed:
-            self.deaths += 1
-            fault = self.disk.fault
-            self.disk.mend()
-            self.world.restart(site)
-            if fault == "power" and self.disk.root.is_dir():
-                self.disk.lose_power()
 
 
 def played(

@@ -72,24 +72,12 @@ def write_talks(folder: Path, *, owners: bool = True, shift: int = 0) -> None:
 
 
 @pytest.fixture
-def sotto(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Sotto:
+def sotto(sotto: Sotto, tmp_path: Path) -> Sotto:
     """Run a command in a folder with data and a configuration for every unit."""
-    monkeypatch.chdir(tmp_path)
     write_talks(tmp_path)
     for unit, privacy in UNITS.items():
         (tmp_path / f"{unit}.toml").write_text(CONFIG + privacy)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sotto", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        caught = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), caught.out, caught.err
-
-    return call
+    return sotto
 
 
 def one_object(out: str) -> dict[str, Any]:

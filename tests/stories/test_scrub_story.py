@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sottovoce import cli
 from sottovoce.config import load_config
 from sottovoce.run import cleaning
 from sottovoce.run.prepare import load_parties
@@ -19,24 +18,6 @@ Sotto = Callable[..., tuple[int, str, str]]
 
 SECRETS = ("ada.love@uni.example.edu", "13812345678", "4111 1111 1111 1111", "omar@firm.example.cn")
 OPEN = "When does the shop in the old street open on a holiday, please?"
-
-
-@pytest.fixture
-def sotto(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Sotto:
-    """Run a command in an empty folder; exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sotto", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        caught = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), caught.out, caught.err
-
-    return call
 
 
 def record(question: str, answer: str = "Thank you, that is noted.", **more: Any) -> dict[str, Any]:
