@@ -183,7 +183,8 @@ def gather(
         raise _too_few(stage, len(have_now), least, asks, refused)
     said = {site: str(told.get("error")) for site, told in refused.items()}
     mail.note(f"{stage}.refused", said)
-    mail.note(f"{stage}.accused", _accused(asks, refused))
+    if accused := _accused(asks, refused):
+        mail.note(f"{stage}.accused", accused)
     mail.close(stage, have_now)
     seconds = round(time.monotonic() - begun, 4)
     post.log("exchange", {"stage": stage, "sites": len(have_now), "seconds": seconds})
