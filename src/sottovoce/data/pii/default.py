@@ -12,6 +12,7 @@ from sottovoce.data.pii.settings import PiiSettings
 from sottovoce.data.pii.span import NAMED, Span
 
 if TYPE_CHECKING:
+    from sottovoce.data.pii.plain import PlainWords
     from sottovoce.data.pii.tagger import Tagger
 
 
@@ -28,11 +29,13 @@ class _Names:
 
 
 @cache
-def _names() -> _Names:
-    """The bundled tagger, read once."""
+def _names() -> tuple[_Names, PlainWords]:
+    """The bundled tagger and its plain words, read once."""
+    from sottovoce.data.pii.plain import PlainWords
     from sottovoce.data.pii.tagger import load_tagger
 
-    return _Names(load_tagger())
+    tagger = load_tagger()
+    return _Names(tagger), PlainWords(tagger.network.lexicon)
 
 
 def default_detector(settings: PiiSettings) -> RuleDetector:
@@ -42,7 +45,7 @@ def default_detector(settings: PiiSettings) -> RuleDetector:
         MissingExtraError: telephone numbers of regions are wanted, and phonenumbers is missing.
     """
     named = any(kind in settings.kinds for kind in NAMED)
-    return make_detector(settings, _names() if named else None)
+    return make_detector(settings, *_names()) if named else make_detector(settings)
 
 
 def own_kinds(settings: PiiSettings) -> tuple[str, ...]:

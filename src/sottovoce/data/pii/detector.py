@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ from sottovoce.data.pii.page import Page, read
 from sottovoce.data.pii.patterns import INTERNET, NUMBERS
 from sottovoce.data.pii.patterns_zh import CHINESE
 from sottovoce.data.pii.phones import phones
+from sottovoce.data.pii.plain import PlainWords
 from sottovoce.data.pii.settings import PiiSettings
 from sottovoce.data.pii.shape import Family
 from sottovoce.data.pii.span import NAMED, Span
@@ -37,20 +38,32 @@ class RuleDetector:
         settings: what is looked for.
         ask: gets everything that the recognisers find on a page.
         tagger: reads names.
+        plain: tells words with which no name begins.
     """
 
     settings: PiiSettings
     ask: Ask
     tagger: Tagger | None = None
+    plain: PlainWords | None = None
 
     def spans(self, text: str) -> list[Span]:
         """Personal data in a text.
 
         Guarantees:
             - spans are in order, do not overlap, and refer to the text as it was given;
+            - none that the tagger read begins with a plain word;
             - the frame makes no difference.
         """
         return self.batch([text])[0]
+
+    def nothing_until(self, text: str) -> int:
+        """How many characters at the beginning of a sentence nothing can begin in, whatever follows.
+
+        Edge cases: 0 where it cannot be told, as with recognisers of a user's own.
+        """
+        if self.plain is None or self.settings.recognisers:
+            return 0
+        return self.plain.leading(text)
 
     def batch(self, texts: Sequence[str]) -> list[list[Span]]:
         """The same of several texts, faster than one by one; no text changes another's spans."""
@@ -69,12 +82,19 @@ class RuleDetector:
         kinds = {*self.settings.kinds, *(own.kind for own in self.settings.recognisers)}
         finds = (
             found
-            for found in (*self.ask(page), *(Found(one, Rank.TAGGER, "tagged") for one in tagged))
+            for found in (*self.ask(page), *self._read(text, tagged))
             if found.span.score >= self.settings.threshold
             and found.span.kind in kinds
             and not inside(found.span)
         )
         return judge(text, finds)
+
+    def _read(self, text: str, tagged: Sequence[Span]) -> Iterable[Found]:
+        """What the tagger read, without the plain words at its front."""
+        for span in tagged:
+            start = span.start if self.plain is None else self.plain.leading(text, span.start)
+            if start < span.end:
+                yield Found(replace(span, start=start), Rank.TAGGER, "tagged")
 
     def _allowed(self, page: Page) -> Callable[[Span], bool]:
         """Whether a span lies inside a text that is allowed."""
@@ -108,12 +128,15 @@ def families(settings: PiiSettings) -> tuple[Family, ...]:
     return (*wanted, *(own(recogniser) for recogniser in settings.recognisers))
 
 
-def make_detector(settings: PiiSettings, tagger: Tagger | None = None) -> RuleDetector:
+def make_detector(
+    settings: PiiSettings, tagger: Tagger | None = None, plain: PlainWords | None = None
+) -> RuleDetector:
     """Put a detector together.
 
     Args:
         settings: what is looked for, and whether Presidio is the frame.
         tagger: reads names, organisations, addresses and places; without one these are not found.
+        plain: tells words with which none of these begins.
 
     Raises:
         MissingExtraError: the settings need a package that is not installed.
@@ -122,8 +145,8 @@ def make_detector(settings: PiiSettings, tagger: Tagger | None = None) -> RuleDe
     if settings.frame == "presidio":
         from sottovoce.data.pii.presidio import in_frame
 
-        return RuleDetector(settings, in_frame(asked), tagger)
-    return RuleDetector(settings, _Direct(asked), tagger)
+        return RuleDetector(settings, in_frame(asked), tagger, plain)
+    return RuleDetector(settings, _Direct(asked), tagger, plain)
 
 
 @dataclass(frozen=True)

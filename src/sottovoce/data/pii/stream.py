@@ -2,14 +2,14 @@
 
 A reply arrives in pieces that cut words and numbers anywhere. The filter holds text back until a
 sentence has ended, or, in a long sentence, until so much has followed that whatever begins before
-can be told; then it replaces what is found and lets it go. Where it cuts depends on the reply
-alone, never on the pieces.
+can be told; then it replaces what is found and lets it go. Plain words at the beginning of a sentence
+go at once. Where it cuts depends on the reply alone, never on the pieces.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sottovoce.data.pii.replace import Replacement, normalised
@@ -20,6 +20,7 @@ WINDOW: Final = 200
 """Characters that are held back at most; what is longer than half of it may be cut."""
 _BEHIND: Final = 200
 _END: Final = re.compile(r"[。！？][”’」』）]*|[.!?]['\")\]]*(?=\s)|\n")
+_ENDED: Final = re.compile(r"(?:^|[.!?。！？][”’」』）'\")\]]*)\s*$")
 # A full stop behind an initial, "Dr", "St" or a number may stand inside a name or an address.
 _NO_END: Final = re.compile(r"(?:(?<![A-Za-z])[A-Z][A-Za-z]{0,3}|[0-9])[.]['\")\]]*$")
 
@@ -31,6 +32,8 @@ class ReplyFilter:
         detector: what finds personal data.
         replacement: what stands in their place.
         said: what the user has said so far; personal data that stand in there may be said back.
+        nothing_until: how many characters at the beginning of a sentence nothing can begin in,
+            whatever follows: they are not held back. None holds all back.
 
     Guarantees:
         - what ``feed`` and ``end`` have returned, joined, is the same however the reply is cut
@@ -38,19 +41,25 @@ class ReplyFilter:
         - it is what ``scrub`` makes of the whole reply, wherever the detector needs no more than
           the sentence and the 200 characters before it to find something, and no entity goes on
           behind the end of a sentence or for more than 100 characters;
-        - nothing of a text is returned before its sentence has ended or 100 more characters have
-          arrived;
+        - but for plain words at the beginning of a sentence, nothing of a text is returned before
+          its sentence has ended or 100 more characters have arrived;
         - at most 200 characters are held back.
     """
 
     def __init__(
-        self, detector: Detector, replacement: Replacement, said: Iterable[str] = ()
+        self,
+        detector: Detector,
+        replacement: Replacement,
+        said: Iterable[str] = (),
+        nothing_until: Callable[[str], int] | None = None,
     ) -> None:
         self._detector = detector
         self._replacement = replacement
         self._said = tuple(said)
+        self._nothing_until = nothing_until
         self._held = ""
         self._before = ""
+        self._plain = nothing_until is not None
 
     def feed(self, piece: str) -> str:
         """Take the next piece of a reply.
@@ -59,14 +68,25 @@ class ReplyFilter:
             What may be shown now; often nothing.
         """
         self._held += piece
-        out = ""
+        out = self._begin()
         while cut := _sentence(self._held[:WINDOW]) or self._inside():
-            out += self._release(cut)
+            out += self._release(cut) + self._begin()
         return out
 
     def end(self) -> str:
         """Say that the reply is over; what was held back comes out."""
         return self._release(len(self._held))
+
+    def _begin(self) -> str:
+        """The plain words at the beginning of a sentence."""
+        if not self._plain or self._nothing_until is None:
+            return ""
+        bare = self._held.lstrip()
+        cut = self._nothing_until(bare)
+        cut += len(self._held) - len(bare) if cut else 0
+        words, self._held = self._held[:cut], self._held[cut:]
+        self._before = (self._before + words)[-_BEHIND:]
+        return words
 
     def _inside(self) -> int:
         """Where a sentence longer than the window is cut, beside all that is found; 0 if shorter."""
@@ -94,6 +114,7 @@ class ReplyFilter:
             keep=self._may_stay,
         )
         self._before = (self._before + text)[-_BEHIND:]
+        self._plain = _ENDED.search(self._before) is not None
         return done.text
 
     def _may_stay(self, kind: str, value: str) -> bool:
