@@ -58,9 +58,9 @@ def narrow(runs: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shelf(shops: Path) -> Any:
-    from sottovoce.serve.shelf import open_shelf
+    from sottovoce.serve.shelf import open_shelf, read_runs
 
-    return open_shelf([shops])
+    return open_shelf(read_runs([shops]))
 
 
 @pytest.fixture(scope="session")

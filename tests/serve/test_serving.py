@@ -276,7 +276,7 @@ def test_every_text_goes_through_the_filter(
     asked: Any = {"model": "shops", "messages": ASK, "temperature": 0, "max_tokens": 8}
     plain = connect(address)
     wanted = f"{(plain.chat.completions.create(**asked).choices[0].message.content or '').upper()}!"
-    loud = Answers(shelf, answers.engine, filter=shouting)
+    loud = Answers(shelf, answers.engine, filter_of=lambda run, said: shouting)
     with listen(make_app(loud, Gate(keys, open_without=True))) as filtered:
         client = connect(filtered)
         assert client.chat.completions.create(**asked).choices[0].message.content == wanted
@@ -291,7 +291,10 @@ def test_every_text_goes_through_the_filter(
             parallel_tool_calls=False,
         )
         [call] = called.choices[0].message.tool_calls
-        assert json.loads(call.function.arguments)["a"] == "X!"
+        assert json.loads(call.function.arguments)["A!"] == "X!"
+        form: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        formed = client.chat.completions.create(**{**asked, "max_tokens": 40}, response_format=form)
+        assert json.loads(formed.choices[0].message.content or "")["A!"] == "X!"
         with pytest.raises(openai.BadRequestError, match="filtered"):
             client.chat.completions.create(**asked, logprobs=True)
 
@@ -306,8 +309,8 @@ def test_what_is_under_way_is_finished_when_the_server_is_told_to_end(
     heard: list[str] = []
 
     def ask(address: str) -> None:
-        asked: Any = {"model": "shops", "prompt": "x", "max_tokens": 60, "seed": 1, "stream": True}
-        stream = iter(connect(address).completions.create(**asked))
+        asked: Any = {"model": "shops", "messages": ASK, "max_tokens": 60, "stream": True}
+        stream = iter(connect(address).chat.completions.create(**asked))
         next(stream)
         os.kill(os.getpid(), signal.SIGTERM)
         heard.extend(chunk.choices[0].finish_reason or "" for chunk in stream)

@@ -13,7 +13,7 @@ import torch
 from sottovoce.errors import ConfigError, VerificationError
 from sottovoce.model.base import LoraSettings
 from sottovoce.run.finished import Finished, open_run
-from sottovoce.serve.shelf import Shelf, joint_settings, laid_out, open_shelf
+from sottovoce.serve.shelf import Shelf, joint_settings, laid_out, open_shelf, read_runs
 from sottovoce.update import Layout
 
 TOKENS = torch.tensor([[5, 9, 200, 31, 7, 8]])
@@ -21,7 +21,7 @@ TOKENS = torch.tensor([[5, 9, 200, 31, 7, 8]])
 
 @pytest.fixture(scope="module")
 def both(shops: Path, narrow: Path) -> Shelf:
-    return open_shelf([shops, narrow])
+    return open_shelf(read_runs([shops, narrow]))
 
 
 def logits_of(shelf: Shelf, name: str) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_every_name_computes_what_its_run_computes(both: Shelf, shops: Path, nar
 
 
 def test_one_run_alone_has_the_bits_of_its_run(shops: Path) -> None:
-    shelf, run = open_shelf([shops]), open_run(shops)
+    shelf, run = open_shelf(read_runs([shops])), open_run(shops)
     assert run.weights is not None
     np.testing.assert_array_equal(shelf.adapter("shops").numpy(), run.weights)
     assert shelf.positions == 1024
@@ -83,10 +83,10 @@ def test_what_was_altered_is_not_served(shops: Path, narrow: Path, tmp_path: Pat
     weights = copied(shops, tmp_path / "a") / "rounds" / "00001.safetensors"
     shutil.copy(shops / "rounds" / "00000.safetensors", weights)
     with pytest.raises(VerificationError, match="not what the ledger says"):
-        open_shelf([tmp_path / "a"])
+        open_shelf(read_runs([tmp_path / "a"]))
     own = copied(shops, tmp_path / "b") / "personal"
     shutil.copy(own / "00001.safetensors", own / "00000.safetensors")
-    shelf = open_shelf([tmp_path / "b"])
+    shelf = open_shelf(read_runs([tmp_path / "b"]))
     with pytest.raises(VerificationError, match="not what the ledger says"):
         shelf.adapter("b:north")
     assert shelf.adapter("b:south") is not None
@@ -94,13 +94,13 @@ def test_what_was_altered_is_not_served(shops: Path, narrow: Path, tmp_path: Pat
 
 def test_runs_that_cannot_share_are_refused(shops: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two models would be called 'shops'"):
-        open_shelf([shops, shops])
+        open_shelf(read_runs([shops, shops]))
     other = copied(shops, tmp_path / "other") / "config.toml"
     text = other.read_text(encoding="utf-8")
     assert 'dtype = "float32"' in text
     other.write_text(text.replace('dtype = "float32"', 'dtype = "bfloat16"'), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"other base models.*bfloat16.*by itself"):
-        open_shelf([shops, tmp_path / "other"])
+        open_shelf(read_runs([shops, tmp_path / "other"]))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_run_without_one_adapter_is_refused_with_the_way_out(
 ) -> None:
     run = train_run(changes[0].rpartition("=")[2], *changes)
     with pytest.raises(ConfigError, match=said):
-        open_shelf([run])
+        open_shelf(read_runs([run]))
 
 
 def test_a_row_with_room_holds_the_same_product() -> None:

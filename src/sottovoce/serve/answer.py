@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sottovoce.data.conversation import ToolCall
-from sottovoce.data.parse import canonical_arguments
 from sottovoce.errors import ConfigError, RefusedError, SottovoceError
 from sottovoce.model.generate import Sampling
 from sottovoce.serve.engine import Ask, Ended, Engine, Grammar, Token
+from sottovoce.serve.filters import Filter, FilterOf, filtered
 from sottovoce.serve.grammar import Forms
 from sottovoce.serve.problems import Problem, of_error
-from sottovoce.serve.reading import Over, Piece, Reader
+from sottovoce.serve.reading import Over, Piece, Reader, Said
 from sottovoce.serve.shapes import ChatRequest, CompletionRequest, NamedChoice
 from sottovoce.serve.shelf import Shelf
 from sottovoce.serve.tools import Calls, Silent, call_schema, marks_of
 
-Filter = Callable[[AsyncIterator[str]], AsyncIterator[str]]
-"""What stands between an answer and its reader: from its text in pieces to what may be told of it.
-
-Each text in the arguments of a call goes through one of its own."""
-
-Said = Piece | ToolCall | Over
-
 _COLD = 1e-4
 """Temperatures below are none: the likeliest token is taken."""
+
+
+@dataclass(frozen=True)
+class Leave:
+    """What whoever asks may.
+
+    Args:
+        tokens: that they have left; None is no limit.
+        filtered: whether personal data are taken out of what they are told.
+    """
+
+    tokens: int | None = None
+    filtered: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ class Prepared:
     Args:
         ask: for the engine.
         reader: of the answer.
+        filter: what its text goes through on its way out; None lets all pass.
+        json_text: whether its text is to be JSON.
     """
 
     ask: Ask
     reader: Reader
+    filter: Filter | None = None
+    json_text: bool = False
 
     @property
     def most(self) -> int:
@@ -59,7 +67,7 @@ class Answers:
     Args:
         shelf: the models.
         engine: decodes with them.
-        filter: what every text goes through on its way out; None lets all pass.
+        filter_of: makes what every text goes through on its way out; None lets all pass.
         longest: tokens of an answer to a chat that says no limit.
 
     Guarantees:
@@ -67,25 +75,31 @@ class Answers:
     """
 
     def __init__(
-        self, shelf: Shelf, engine: Engine, *, filter: Filter | None = None, longest: int = 1024
+        self,
+        shelf: Shelf,
+        engine: Engine,
+        *,
+        filter_of: FilterOf | None = None,
+        longest: int = 1024,
     ) -> None:
         self.shelf, self.engine = shelf, engine
-        self._filter, self._longest = filter, longest
+        self._filter_of, self._longest = filter_of, longest
         self._tokenizer = shelf.tokenizer
         self._forms = Forms(shelf.tokenizer)
         self._marks = marks_of(shelf.tokenizer)
         self._bells: dict[asyncio.AbstractEventLoop, Bell] = {}
 
-    def of_chat(self, request: ChatRequest, allowance: int | None = None) -> Prepared:
+    def of_chat(self, request: ChatRequest, leave: Leave | None = None) -> Prepared:
         """Prepare a chat.
 
         Args:
             request: of a model that is on the shelf.
-            allowance: tokens that whoever asks has left.
+            leave: what whoever asks may.
 
         Raises:
             Problem: it is too long, or asks for what cannot be.
         """
+        leave = leave or Leave()
         tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
         try:
             text = self._tokenizer.render(
@@ -95,16 +109,23 @@ class Answers:
             )
         except SottovoceError as error:
             raise of_error(error, "messages") from error
-        ask = self._ask(request, self._tokenizer.encode(text), request.limit, "messages", allowance)
+        ask = self._ask(request, self._tokenizer.encode(text), request.limit, "messages", leave)
         grammar = self._grammar(request, ask.sampling.max_new_tokens)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         if request.top_logprobs and not request.logprobs:
             raise Problem(400, "top_logprobs needs logprobs = true", param="top_logprobs")
-        reader = self._reader(request, ask, logprobs, calls=True)
-        return Prepared(replace(ask, grammar=grammar, logprobs=logprobs), reader)
+        filter = self._filter(request, leave, logprobs, _told_in(request))
+        return Prepared(
+            replace(ask, grammar=grammar, logprobs=logprobs),
+            self._reader(request, ask, logprobs, calls=True),
+            filter,
+            json_text=request.response_format is not None
+            and request.response_format.schema_wanted is not None,
+        )
 
-    def of_completion(self, request: CompletionRequest, allowance: int | None = None) -> Prepared:
+    def of_completion(self, request: CompletionRequest, leave: Leave | None = None) -> Prepared:
         """Prepare a completion; as ``of_chat``, with the prompt as it stands."""
+        leave = leave or Leave()
         prompt = request.prompt
         if isinstance(prompt, list) and isinstance(prompt[0] if prompt else 0, str):
             prompt = str(prompt[0])
@@ -115,9 +136,11 @@ class Answers:
                 f"the prompt is not 1 or more tokens below {self._tokenizer.vocabulary_size}",
                 param="prompt",
             )
-        ask = self._ask(request, ids, request.max_tokens, "prompt", allowance)
+        ask = self._ask(request, ids, request.max_tokens, "prompt", leave)
+        said = [self._tokenizer.decode(ids, keep_special=True)]
+        filter = self._filter(request, leave, request.logprobs, said)
         reader = self._reader(request, ask, request.logprobs, calls=False)
-        return Prepared(replace(ask, logprobs=request.logprobs), reader)
+        return Prepared(replace(ask, logprobs=request.logprobs), reader, filter)
 
     def begin(self, prepared: Prepared) -> Answer:
         """Hand a request to the engine; called where the answer will be read.
@@ -127,7 +150,7 @@ class Answers:
         """
         loop = asyncio.get_running_loop()
         bell = self._bells.setdefault(loop, Bell(loop))
-        return Answer(self.engine, prepared, bell, self._filter)
+        return Answer(self.engine, prepared, bell)
 
     def _ask(
         self,
@@ -135,12 +158,12 @@ class Answers:
         prompt: Sequence[int],
         limit: int | None,
         param: str,
-        allowance: int | None,
+        leave: Leave,
     ) -> Ask:
         room = self._room(len(prompt), limit or 1, param)
         if limit is None:
             # Nobody asked for so many, so what is left of an allowance is enough.
-            spare = room if allowance is None else max(1, allowance - len(prompt))
+            spare = room if leave.tokens is None else max(1, leave.tokens - len(prompt))
             limit = min(self._longest, room, spare)
         warm = 1.0 if request.temperature is None else request.temperature
         sampling = Sampling(
@@ -168,6 +191,25 @@ class Answers:
             )
         return positions - read
 
+    def _filter(
+        self,
+        request: ChatRequest | CompletionRequest,
+        leave: Leave,
+        logprobs: int | None,
+        said: Sequence[str],
+    ) -> Filter | None:
+        if self._filter_of is None or not leave.filtered:
+            return None
+        if logprobs is not None:
+            # Single tokens would tell what the filter takes out of the text.
+            raise Problem(
+                400,
+                "logprobs cannot be told of a filtered answer; ask with a key that was made with "
+                "--unfiltered",
+                param="logprobs",
+            )
+        return self._filter_of(self.shelf.entries[request.model].run, said)
+
     def _reader(
         self,
         request: ChatRequest | CompletionRequest,
@@ -176,9 +218,6 @@ class Answers:
         *,
         calls: bool,
     ) -> Reader:
-        if logprobs is not None and self._filter is not None:
-            # Single tokens would tell what the filter takes out of the text.
-            raise Problem(400, "logprobs cannot be told of a filtered answer", param="logprobs")
         stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
         return Reader(
             self._tokenizer,
@@ -244,6 +283,15 @@ def _functions(request: ChatRequest) -> Mapping[str, Mapping[str, Any] | None] |
     return {} if choice == "auto" else None
 
 
+def _told_in(request: ChatRequest) -> list[str]:
+    """What whoever asks has said: all of the conversation but the model's own turns, and the forms."""
+    words = [str(one.plain()["content"]) for one in request.messages if one.role != "assistant"]
+    forms = [tool.model_dump_json() for tool in request.tools or ()]
+    if request.response_format is not None:
+        forms.append(request.response_format.model_dump_json())
+    return [*words, *forms]
+
+
 class Bell:
     """Carries what the engine's thread tells to those who listen in an event loop.
 
@@ -282,16 +330,13 @@ class Answer:
         engine: that decodes.
         prepared: the request.
         bell: of the event loop.
-        filter: what its text goes through.
 
     Raises:
         Problem: the engine takes nobody on.
     """
 
-    def __init__(
-        self, engine: Engine, prepared: Prepared, bell: Bell, filter: Filter | None
-    ) -> None:
-        self._reader, self._filter = prepared.reader, filter
+    def __init__(self, engine: Engine, prepared: Prepared, bell: Bell) -> None:
+        self._reader, self._prepared = prepared.reader, prepared
         self._told: asyncio.Queue[Token | Ended] = asyncio.Queue()
         try:
             self._request = engine.submit(prepared.ask, partial(bell.tell, self._told))
@@ -315,8 +360,10 @@ class Answer:
         Raises:
             Problem: the answer failed, or the server stops.
         """
-        said = self._said()
-        async for one in said if self._filter is None else _filtered(said, self._filter):
+        said, filter = self._said(), self._prepared.filter
+        if filter is not None:
+            said = filtered(said, filter, json_text=self._prepared.json_text)
+        async for one in said:
             yield one
 
     async def _said(self) -> AsyncIterator[Said]:
@@ -360,39 +407,3 @@ def _joined(said: Iterator[Said]) -> Iterator[Said]:
         yield one
     if text or tokens:
         yield Piece(text, tokens)
-
-
-async def _filtered(said: AsyncIterator[Said], filter: Filter) -> AsyncIterator[Said]:
-    """The same with its text filtered; calls come after all text, as they do in every answer."""
-    others: list[ToolCall | Over] = []
-
-    async def texts() -> AsyncIterator[str]:
-        async for one in said:
-            if isinstance(one, Piece):
-                yield one.text
-            else:
-                others.append(one)
-
-    async for text in filter(texts()):
-        yield Piece(text)
-    for other in others:
-        if isinstance(other, ToolCall):
-            arguments = await _filtered_value(json.loads(other.arguments), filter)
-            yield ToolCall(other.name, canonical_arguments(arguments))
-        else:
-            yield other
-
-
-async def _filtered_value(value: Any, filter: Filter) -> Any:
-    """The same JSON value, with every text in it filtered by itself."""
-    if isinstance(value, str):
-        return "".join([text async for text in filter(_one(value))])
-    if isinstance(value, dict):
-        return {key: await _filtered_value(one, filter) for key, one in value.items()}
-    if isinstance(value, list):
-        return [await _filtered_value(one, filter) for one in value]
-    return value
-
-
-async def _one(text: str) -> AsyncIterator[str]:
-    yield text

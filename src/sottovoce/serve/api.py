@@ -18,12 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sottovoce.serve.answer import Answers, Prepared, Said
+from sottovoce.serve.answer import Answers, Leave, Prepared
 from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
 from sottovoce.serve.gate import Gate, Guest
 from sottovoce.serve.problems import Problem
+from sottovoce.serve.reading import Said
 from sottovoce.serve.responses import ResponseForm
 from sottovoce.serve.shapes import ChatRequest, CompletionRequest, ResponsesRequest
 from sottovoce.serve.shelf import Entry
@@ -91,7 +92,7 @@ def _add_answers(app: FastAPI, desk: _Desk) -> None:
         return await desk.answer(
             request,
             body,
-            lambda left: desk.answers.of_chat(body, left),
+            lambda leave: desk.answers.of_chat(body, leave),
             form.whole,
             lambda said: form.chunks(said, with_usage=with_usage),
         )
@@ -104,7 +105,7 @@ def _add_answers(app: FastAPI, desk: _Desk) -> None:
         return await desk.answer(
             request,
             body,
-            lambda left: desk.answers.of_completion(body, left),
+            lambda leave: desk.answers.of_completion(body, leave),
             form.whole,
             lambda said: form.chunks(said, with_usage=with_usage),
         )
@@ -116,7 +117,7 @@ def _add_answers(app: FastAPI, desk: _Desk) -> None:
         return await desk.answer(
             request,
             body,
-            lambda left: desk.answers.of_chat(_as_chat(body), left),
+            lambda leave: desk.answers.of_chat(_as_chat(body), leave),
             form.whole,
             form.events,
         )
@@ -173,7 +174,7 @@ class _Desk:
         self,
         request: Request,
         body: Asked,
-        prepare: Callable[[int | None], Prepared],
+        prepare: Callable[[Leave], Prepared],
         whole: Callable[[AsyncIterator[Said]], Coroutine[Any, Any, Mapping[str, Any]]],
         chunks: Callable[[AsyncIterator[Said]], Chunks],
     ) -> Response:
@@ -182,14 +183,16 @@ class _Desk:
         Args:
             request: as it came.
             body: as it was read.
-            prepare: from the tokens that are left for the key to what the engine is asked.
+            prepare: from what the key may to what the engine is asked.
             whole: writes the answer as one object.
             chunks: writes it as a stream.
         """
         guest = _guest(request)
         _require_unicode(body)
         self.gate.model(guest, self.answers.shelf.entries, body.model)
-        prepared = await run_in_threadpool(prepare, self.gate.left(guest))
+        prepared = await run_in_threadpool(
+            prepare, Leave(self.gate.left(guest), filtered=guest.filtered)
+        )
         self.gate.hold(guest, prepared.most)
         try:
             answer = self.answers.begin(prepared)

@@ -61,6 +61,12 @@ def key(
     expires: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Its last day, in UTC.")
     ] = None,
+    unfiltered: Annotated[
+        bool, typer.Option("--unfiltered", help="Personal data stay in what it is told.")
+    ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="It may see how runs go, with their clients' names.")
+    ] = False,
     keys: Annotated[
         Path, typer.Option("--keys", metavar="FILE", help="Where they are kept.")
     ] = Path("runs/keys.json"),
@@ -79,6 +85,8 @@ def key(
             requests_per_minute=requests_per_minute,
             tokens_per_day=tokens_per_day,
             expires=None if expires is None else expires.date(),
+            filtered=not unfiltered,
+            dashboard=dashboard,
         )
         _tell({"name": add, "key": made, "file": str(keys)}, made, json)
         typer.echo("this is the one time that it is shown", err=True)
@@ -104,7 +112,9 @@ def _show(every: Sequence[Any], file: Path, json: bool) -> None:
             if row[name] is not None
         ]
         until = [] if row["expires"] is None else [f"until {row['expires']}"]
-        lines.append(f"{row['name']}: {'; '.join([models, *limits, *until])}")
+        rights = [word for word, has in (("unfiltered", not row["filtered"]),) if has]
+        rights += ["sees the dashboard"] if row["dashboard"] else []
+        lines.append(f"{row['name']}: {'; '.join([models, *limits, *until, *rights])}")
     _tell({"keys": rows, "file": str(file)}, "\n".join(lines), json)
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sottovoce.data.conversation import ToolCall
-from sottovoce.serve.answer import Said
 from sottovoce.serve.engine import Token
-from sottovoce.serve.reading import Over, Piece
+from sottovoce.serve.reading import Over, Piece, Said
 
 Decode = Callable[[Sequence[int]], str]
 

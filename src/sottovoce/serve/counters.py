@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from sottovoce.data.conversation import ToolCall
-from sottovoce.serve.answer import Said
-from sottovoce.serve.reading import Over, Piece
+from sottovoce.serve.reading import Over, Piece, Said
 
 _BOUNDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds to the first token, by which answers are sorted."""

@@ -30,6 +30,11 @@ class Guest:
 
     key: Key | None
 
+    @property
+    def filtered(self) -> bool:
+        """Whether personal data are taken out of what they are told."""
+        return self.key is None or self.key.filtered
+
 
 @dataclass
 class _Used:

@@ -47,6 +47,8 @@ class Key(BaseModel):
         requests_per_minute: at most; None is no limit.
         tokens_per_day: read and made, at most, by the UTC day; None is no limit.
         expires: the last day on which it is taken, in UTC.
+        filtered: whether personal data are taken out of what it is told.
+        dashboard: whether it may see how runs go.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,8 @@ class Key(BaseModel):
     requests_per_minute: int | None = Field(None, ge=1)
     tokens_per_day: int | None = Field(None, ge=1)
     expires: date | None = None
+    filtered: bool = True
+    dashboard: bool = False
 
     def fits(self, presented: str) -> bool:
         """Whether it is this one; the time says nothing of how much of it is right."""
@@ -124,6 +128,8 @@ class KeyFile:
         requests_per_minute: int | None = None,
         tokens_per_day: int | None = None,
         expires: date | None = None,
+        filtered: bool = True,
+        dashboard: bool = False,
     ) -> str:
         """Make a key.
 
@@ -144,6 +150,8 @@ class KeyFile:
                 requests_per_minute=requests_per_minute,
                 tokens_per_day=tokens_per_day,
                 expires=expires,
+                filtered=filtered,
+                dashboard=dashboard,
             )
         except ValidationError as error:
             told = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())

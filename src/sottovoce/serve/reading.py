@@ -46,6 +46,10 @@ class Over:
     completion_tokens: int
 
 
+Said = Piece | ToolCall | Over
+"""What an answer says, in turn; the last is that it is over."""
+
+
 class Text:
     """Turns tokens into text one by one, and never cuts a character in two.
 

@@ -15,12 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from sottovoce.errors import ConfigError
-from sottovoce.serve.answer import Answers, Filter
+from sottovoce.serve.answer import Answers
 from sottovoce.serve.api import make_app
 from sottovoce.serve.engine import Engine, Limits
+from sottovoce.serve.filters import ReplyFilters
 from sottovoce.serve.gate import Gate, is_loopback
 from sottovoce.serve.keys import KeyFile
-from sottovoce.serve.shelf import open_shelf
+from sottovoce.serve.shelf import open_shelf, read_runs
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ class Serving:
         host: the address to listen at.
         port: 0 takes one that is free.
         keys: the file with the keys.
-        filter: what every text goes through on its way out.
         limits: what is taken on at once.
         patience: seconds in which what is under way may be finished, once it is told to end.
     """
@@ -45,7 +45,6 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 8000
     keys: Path | None = None
-    filter: Filter | None = None
     limits: Limits = field(default_factory=Limits)
     patience: int = 30
 
@@ -75,10 +74,13 @@ def serve(serving: Serving, ready: Callable[[str], None] | None = None) -> None:
         ConfigError: the address cannot be used, or the runs cannot be served together.
     """
     with bound(serving.host, serving.port) as listener:
-        shelf = open_shelf(serving.runs)
+        runs = read_runs(serving.runs)
+        filter_of = ReplyFilters([run.config.data.pii for run in runs])
+        shelf = open_shelf(runs)
+        filter_of.wait()
         gate = Gate(KeyFile(serving.key_file), open_without=is_loopback(serving.host))
         with Engine(shelf.model.base, shelf.model.applied_to_rows, serving.limits) as engine:
-            app = make_app(Answers(shelf, engine, filter=serving.filter), gate)
+            app = make_app(Answers(shelf, engine, filter_of=filter_of), gate)
             if warning := gate.warning():
                 _log.warning(warning)
             asyncio.run(_run(app, listener, serving.patience, ready))

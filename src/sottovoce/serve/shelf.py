@@ -111,23 +111,32 @@ class Shelf:
         return torch.from_numpy(row).to(self.model.device)
 
 
-def open_shelf(roots: Sequence[Path]) -> Shelf:
-    """Open run folders, check them, and load the base model that they share.
+def read_runs(roots: Sequence[Path]) -> Sequence[Stored]:
+    """Read run folders that can be served together, and check them.
 
     Args:
         roots: one or more; their folder names become the names of their models.
 
     Raises:
-        ConfigError: there is no run in one of them, two have one name or other base models, or a
-            run has no adapter that could be exchanged for another.
+        ConfigError: there is no run in one of them, two have other base models, or a run has no
+            adapter that could be exchanged for another.
         VerificationError: a ledger, or weights that one vouches for, were altered.
-        ModelError: the base model cannot be loaded.
     """
     runs = [read_run(root) for root in roots]
     for run in runs:
         _require_adapter(run)
     for other in runs[1:]:
         _require_same_base(runs[0], other)
+    return runs
+
+
+def open_shelf(runs: Sequence[Stored]) -> Shelf:
+    """Load the base model that runs share, and lay their adapters out.
+
+    Raises:
+        ConfigError: two models would have one name.
+        ModelError: the base model cannot be loaded.
+    """
     first = runs[0].config
     torch.set_num_threads(max(run.config.run.threads for run in runs))
     base = load_base(first.model)
