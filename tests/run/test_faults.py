@@ -211,7 +211,9 @@ def left(root: Path) -> dict[str, object]:
         if path.is_file():
             found[str(path.relative_to(root))] = path.read_bytes()
     rows = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
-    found["metrics.jsonl"] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    found["metrics.jsonl"] = [
+        {k: v for k, v in row.items() if k not in ("seconds", "stages")} for row in rows
+    ]
     return found
 
 

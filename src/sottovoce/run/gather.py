@@ -19,6 +19,7 @@ from sottovoce.errors import RefusedError, SottovoceError, VerificationError
 from sottovoce.run import letter as letters
 from sottovoce.run.letter import SERVER, Letter
 from sottovoce.run.mailbox import Mailbox
+from sottovoce.run.stages import Stages
 
 LOOK_S: Final = 0.05
 """Seconds between two looks for answers."""
@@ -65,6 +66,7 @@ class Post:
         helpers: who opens the sums, where a run has helpers; else None.
         bytes_up: bytes of the answers that counted, by site.
         away: sites that let a deadline pass and have sent nothing since.
+        stages: seconds that each kind of exchange took.
     """
 
     run: str
@@ -77,6 +79,7 @@ class Post:
     helpers: Roster | None = None
     bytes_up: dict[str, int] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    stages: Stages = field(default_factory=Stages)
 
     def letter(self, kind: str, to: str, facts: Any, parts: Mapping[str, bytes]) -> bytes:
         """Write and sign a letter to a site."""
@@ -187,6 +190,7 @@ def gather(
         mail.note(f"{stage}.accused", accused)
     mail.close(stage, have_now)
     seconds = round(time.monotonic() - begun, 4)
+    post.stages.add(stage.partition("-")[0], seconds)
     post.log("exchange", {"stage": stage, "sites": len(have_now), "seconds": seconds})
     return {site: _kept(post, mail, stage, site) for site in have_now}, said
 

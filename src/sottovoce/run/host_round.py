@@ -270,9 +270,8 @@ def note_evaluation(one: Host, index: int, answers: Mapping[str, Letter]) -> Non
     if not loss or index <= one.evaluated:
         return
     mean = sum(loss.values()) / len(loss)
-    folders.append_metrics(
-        one.folder, {"round": index, "loss": mean, "tokens": None, "seconds": None}
-    )
+    line = {"round": index, "loss": mean, "tokens": None, "seconds": None}
+    folders.append_metrics(one.folder, line | {"stages": one.post.stages.take()})
     one.ledger.append("evaluation", {"round": index, "loss": loss})
     one.evaluated, one.loss = index, loss
     one.post.log("evaluated", {"round": index, "loss": round(mean, 4)})

@@ -19,6 +19,9 @@ from sottovoce.run.prepare import Prepared
 PACKAGES = ("numpy", "tokenizers", "torch", "transformers")
 """Packages whose version may change a result."""
 
+LOADED = "loaded"
+"""What was read, skipped and taken out of the data, as rows of a table; the first is the header."""
+
 
 def packages() -> dict[str, str]:
     """The versions of packages that may change a result."""
@@ -28,6 +31,9 @@ def packages() -> dict[str, str]:
 def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[str, Any]:
     """What the first record of the ledger says about the run."""
     config = prepared.config
+    # Under a plan such numbers depend on what is protected; the units of plans are public. Under
+    # secure sums they are a client's own affair.
+    own = bool(prepared.plans.plans) or config.secure.aggregation != "none"
     return {
         "sottovoce": sottovoce.__version__,
         "packages": packages(),
@@ -38,11 +44,8 @@ def facts(prepared: Prepared, folder: RunFolder, weights_sha256: str) -> dict[st
         "weights_sha256": weights_sha256,
         "parameters": prepared.model.layout.size,
         "clients": [party.name for party in prepared.parties],
-        # Under a plan the number of sequences depends on what is protected; units are public. Under
-        # secure sums it is a client's own affair.
-        "examples": []
-        if prepared.plans.plans or config.secure.aggregation != "none"
-        else [len(party.train) for party in prepared.parties],
+        "examples": [] if own else [len(party.train) for party in prepared.parties],
+        LOADED: [] if own else [list(row) for row in prepared.table],
         "plans": {
             name: {
                 "units": plan.units,
@@ -112,7 +115,8 @@ def require_same_start(prepared: Prepared, folder: RunFolder, record: Record) ->
     began = dict(_leaves(record.payload))
     now = facts(prepared, folder, str(began.get("weights_sha256")))
     for name, value in _leaves(now):
-        if began.get(name) != value:
+        # The same data may lie elsewhere by now.
+        if name != LOADED and began.get(name) != value:
             raise VerificationError(
                 f"{name} is {value!r}, and the run was started with {began.get(name)!r}",
                 remedy="Resume with the same data, model and packages, or start another run",

@@ -32,6 +32,7 @@ from sottovoce.run.prepare import Prepared
 from sottovoce.run.result import write_result
 from sottovoce.run.rounds import digest, model_tensors
 from sottovoce.run.spending import Spending
+from sottovoce.run.stages import Stages
 from sottovoce.run.state import pack_state, read_state
 from sottovoce.run.sums import cohorts_of, require_summable
 from sottovoce.strategies import ServerState
@@ -61,6 +62,7 @@ class _Run:
     bytes_up: int = 0
     zeroed: int = 0
     clipped: int = 0
+    stages: Stages = field(default_factory=Stages)
 
     def __post_init__(self) -> None:
         self.devices = devices_in(self.prepared)
@@ -237,6 +239,7 @@ def _no_clients(prepared: Prepared, folder: RunFolder) -> Clients:
 def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     """Play a round and make it durable: files first, then the line that vouches for them."""
     before = run.server.round
+    run.stages.begin()
     cohort = run.spending.charge(run.ledger, next(run.cohorts), run.steps)
     played = play_round(
         run.prepared,
@@ -246,6 +249,7 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
         memory=run.clients.read,
         history=run.history,
         watch=watch,
+        lap=run.stages.lap,
     )
     if wire is not None:
         _write_wire(wire, before, played)
@@ -271,6 +275,7 @@ def _one_round(run: _Run, watch: Watch, wire: Path | None) -> None:
     _tidy(run.folder, run.clients, record)
     run.vouched[before + 1] = played.record.weights_sha256
     run.forget(cohort)
+    run.stages.lap("save")
 
 
 def _tidy(folder: RunFolder, clients: Clients, record: Record) -> None:
@@ -308,7 +313,9 @@ def _write_wire(folder: Path, index: int, played: Played) -> None:
 
 
 def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
+    run.stages.begin()
     evaluation = evaluate_judged(run.prepared, run.server, run.clients.read)
+    run.stages.lap("evaluate")
     # Metrics first: a line without its record is dropped on resuming, a record never is.
     line = {
         "round": evaluation.round,
@@ -316,6 +323,7 @@ def _evaluate(run: _Run, watch: Watch, seconds: float) -> None:
         # Under a plan the number of tokens that were read depends on what is protected.
         "tokens": None if run.prepared.plans.plans else run.tokens_before + run.tokens,
         "seconds": round(seconds, 3),
+        "stages": run.stages.take(),
     }
     folders.append_metrics(run.folder, line)
     run.ledger.append("evaluation", {"round": evaluation.round, "loss": dict(evaluation.loss)})

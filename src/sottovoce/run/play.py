@@ -84,6 +84,7 @@ def play_round(
     memory: Callable[[str], ClientState],
     history: Callable[[int], Tensors],
     watch: Watch,
+    lap: Callable[[str], None] | None = None,
 ) -> Played:
     """Let a cohort train, and let the server join what they send.
 
@@ -95,6 +96,7 @@ def play_round(
         memory: the state of a client by name.
         history: the shared weights after so many rounds.
         watch: what is told along the way.
+        lap: told the name of each stage when it is over: ``train``, ``sum``.
 
     Raises:
         VerificationError: fewer clients delivered than ``federation.minimum_clients``.
@@ -109,10 +111,15 @@ def play_round(
         history=history,
         watch=watch,
     )
+    if lap is not None:
+        lap("train")
     if not prepared.plans.whole_clients:
         minimum = prepared.config.federation.minimum_clients
         _require_minimum(len(made.pairs), minimum, server.round)
-    return _closed(prepared, server, cohort, made)
+    played = _closed(prepared, server, cohort, made)
+    if lap is not None:
+        lap("sum")
+    return played
 
 
 def _closed(

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import Receive, Scope, Send
 
 from sottovoce.serve.answer import Answers, Leave, Prepared
+from sottovoce.serve.board import Board, add_board
 from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
@@ -59,12 +60,13 @@ _GONE: Final = 499
 """The status of an answer that nobody waits for any more, in the log's words of many servers."""
 
 
-def make_app(answers: Answers, gate: Gate) -> FastAPI:
+def make_app(answers: Answers, gate: Gate, board: Board | None = None) -> FastAPI:
     """The application.
 
     Args:
         answers: answers requests; its engine is closed by whoever made it.
         gate: says who may ask what.
+        board: tells how runs go; None tells nothing of them.
 
     Guarantees:
         - every error has the OpenAI shape, and none repeats what was asked;
@@ -80,6 +82,8 @@ def make_app(answers: Answers, gate: Gate) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http)
     _add_answers(app, desk)
     _add_facts(app, desk)
+    if board is not None:
+        add_board(app, gate, board, _REFUSALS)
     return app
 
 

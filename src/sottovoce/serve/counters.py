@@ -19,6 +19,7 @@ _PATHS: Final = frozenset(
         "/v1/completions",
         "/v1/responses",
         "/v1/models",
+        "/v1/runs",
         "/healthz",
         "/metrics",
     }

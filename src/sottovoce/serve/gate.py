@@ -106,6 +106,19 @@ class Gate:
         self._count(key)
         return Guest(key)
 
+    def require_dashboard(self, guest: Guest) -> None:
+        """Let somebody see how runs go, which tells the names of their clients.
+
+        Raises:
+            Problem: 403 where the key is not for it.
+        """
+        if guest.key is not None and not guest.key.dashboard:
+            raise Problem(
+                403,
+                "This key is not for the dashboard; sotto key --dashboard makes one that is.",
+                code="dashboard_not_allowed",
+            )
+
     def model(self, guest: Guest, entries: Mapping[str, Entry], name: str) -> Entry:
         """The model that somebody asks for.
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from sottovoce.errors import ConfigError
 from sottovoce.serve.answer import Answers
 from sottovoce.serve.api import make_app
+from sottovoce.serve.board import Board
 from sottovoce.serve.engine import Engine, Limits
 from sottovoce.serve.filters import ReplyFilters
 from sottovoce.serve.gate import Gate, is_loopback
@@ -80,7 +81,8 @@ def serve(serving: Serving, ready: Callable[[str], None] | None = None) -> None:
         filter_of.wait()
         gate = Gate(KeyFile(serving.key_file), open_without=is_loopback(serving.host))
         with Engine(shelf.model.base, shelf.model.applied_to_rows, serving.limits) as engine:
-            app = make_app(Answers(shelf, engine, filter_of=filter_of), gate)
+            answers = Answers(shelf, engine, filter_of=filter_of)
+            app = make_app(answers, gate, Board(serving.runs))
             if warning := gate.warning():
                 _log.warning(warning)
             asyncio.run(_run(app, listener, serving.patience, ready))
