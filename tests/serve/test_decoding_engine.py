@@ -164,6 +164,24 @@ def test_more_than_may_wait_are_refused_and_the_others_answered(
         assert [one.wait() for one in heard] == [alone[0]] * 2
 
 
+def test_who_hangs_up_while_waiting_keeps_no_place_in_the_queue(
+    model: LoraModel, rows: list[Tensor], alone: list[list[int]]
+) -> None:
+    with Engine(model.base, model.applied_to_rows, Limits(rows=1, waiting=2)) as engine:
+        long, gone = Heard(), Heard()
+        request = engine.submit(asked(PROMPTS[1], rows[1], 10_000), long)
+        assert long.first.wait(60)
+        engine.submit(asked(PROMPTS[0], rows[0]), gone).cancel()
+        # It is told of its end at once, though nobody who waits can be read yet.
+        assert gone.wait() == []
+        assert not long.reason
+        for _ in range(100):
+            engine.submit(asked(PROMPTS[0], rows[0]), Heard()).cancel()
+        [heard] = submitted(engine, asked(PROMPTS[0], rows[0]))
+        request.cancel()
+        assert heard.wait() == alone[0]
+
+
 class Broken:
     """A grammar with a fault."""
 

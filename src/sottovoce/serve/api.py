@@ -52,8 +52,13 @@ class ErrorBody(BaseModel):
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 429, 500, 503)
 }
+_EVENT: Final = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = _REFUSALS | {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
     "default": {"model": ErrorBody},
 }
 _GONE: Final = 499
@@ -308,4 +313,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = {404: "There is nothing at this address.", 405: "This address takes another method."}
     told = words.get(status, str(getattr(error, "detail", "")))
-    return await _on_problem(request, Problem(status, told))
+    answer = await _on_problem(request, Problem(status, told))
+    # Of an address that takes another method, it says which.
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer

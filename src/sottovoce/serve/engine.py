@@ -167,7 +167,7 @@ class Engine:
         - an answer is the one that the request would get alone, to rounding;
         - requests are read in the order in which they came, and every one that is under way gets
           one token in every step;
-        - a request that fails or leaves costs the others nothing;
+        - a request that fails or leaves costs the others nothing, nor a place in the queue;
         - memory is bounded by ``limits``.
     """
 
@@ -211,6 +211,8 @@ class Engine:
         with self._news:
             if self._closed:
                 raise RefusedError("the server is stopping")
+            if len(self._waiting) >= self._limits.waiting:
+                self._forget()
             if len(self._waiting) >= self._limits.waiting:
                 raise RefusedError(
                     f"{len(self._waiting)} requests are waiting", remedy="Ask again in a moment"
@@ -271,13 +273,16 @@ class Engine:
         """Who may join: the first that wait, as far as there is room and one pass should read."""
         found: list[Request] = []
         with self._news:
+            self._forget()
             while self._waiting and self._fits([*found, self._waiting[0]]):
-                one = self._waiting.popleft()
-                if one.cancelled:
-                    one.end("cancelled")
-                else:
-                    found.append(one)
+                found.append(self._waiting.popleft())
         return found
+
+    def _forget(self) -> None:
+        """Let those for whom nobody listens leave the queue, where they would keep others out."""
+        for one in [one for one in self._waiting if one.cancelled]:
+            self._waiting.remove(one)
+            one.end("cancelled")
 
     def _fits(self, joining: Sequence[Request]) -> bool:
         """Whether so many may join at once; a request that is alone always may."""
