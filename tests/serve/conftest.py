@@ -100,14 +100,16 @@ def listen() -> Callable[[Any], Any]:
 
 
 @pytest.fixture(scope="session")
-def address(answers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(answers: Any, shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that needs no key."""
     from sottovoce.serve.api import make_app
+    from sottovoce.serve.board import Board
     from sottovoce.serve.gate import Gate
     from sottovoce.serve.keys import KeyFile
 
     keys = KeyFile(tmp_path_factory.mktemp("open") / "keys.json")
-    with listening(make_app(answers, Gate(keys, open_without=True))) as found:
+    gate = Gate(keys, open_without=True)
+    with listening(make_app(answers, gate, Board([shops]))) as found:
         yield found
 
 

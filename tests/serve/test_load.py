@@ -107,10 +107,9 @@ def settle(done: Callable[[], bool]) -> None:
 
 
 def require_fair(clients: list[Client]) -> None:
-    """Of each kind of clients the slowest has at least half of what is usual."""
-    for killed in (False, True):
-        heard = [client.heard for client in clients if client.killed == killed]
-        assert min(heard) >= statistics.median(heard) / 2, heard
+    """Of those who hear answers to their end, the slowest has about half of what is usual, or more."""
+    heard = [client.heard for client in clients if not client.killed]
+    assert min(heard) + 1 >= statistics.median(heard) / 2, heard
 
 
 def require_nothing_left(server: Served, descriptors: int) -> None:
