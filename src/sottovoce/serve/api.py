@@ -23,6 +23,7 @@ from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
 from sottovoce.serve.gate import Gate, Guest
+from sottovoce.serve.pages import add_pages
 from sottovoce.serve.problems import Problem
 from sottovoce.serve.responses import ResponseForm
 from sottovoce.serve.shapes import ChatRequest, CompletionRequest, ResponsesRequest
@@ -79,6 +80,7 @@ def make_app(answers: Answers, gate: Gate) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http)
     _add_answers(app, desk)
     _add_facts(app, desk)
+    add_pages(app)
     return app
 
 
