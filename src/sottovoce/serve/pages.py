@@ -36,8 +36,14 @@ _KINDS: Final = {
 _PARTS: Final = (
     "answer.js",
     "ask.js",
+    "bars.js",
+    "chart.css",
+    "chart.js",
     "chat.css",
     "chat.js",
+    "curve.js",
+    "dashboard.css",
+    "dashboard.js",
     "first.js",
     "frame.js",
     "icon.svg",
@@ -47,11 +53,16 @@ _PARTS: Final = (
     "models.js",
     "node.js",
     "numbers.js",
+    "parties.js",
+    "run.js",
+    "runs.js",
     "stream.js",
     "style.css",
     "texts.js",
 )
-_PAGES: Final = {"/": "chat.html"} | {f"/pages/{name}": name for name in _PARTS}
+_PAGES: Final = {"/": "chat.html", "/dashboard": "dashboard.html"} | {
+    f"/pages/{name}": name for name in _PARTS
+}
 ADDRESSES: Final = frozenset(_PAGES)
 """All addresses of pages and of what they consist of."""
 

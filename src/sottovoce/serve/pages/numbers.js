@@ -9,9 +9,10 @@ export function count(value, digits = 0) {
   return new Intl.NumberFormat(language(), options).format(value);
 }
 
-/** A loss or an ε: three digits that count. */
+/** A loss, an ε or a δ: three digits that count, and a power of ten where it is tiny. */
 export function short(value) {
   if (value === null || value === undefined) return "–";
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1).replace(".0e", "e");
   return new Intl.NumberFormat(language(), { maximumSignificantDigits: 3 }).format(value);
 }
 
@@ -36,4 +37,9 @@ export function seconds(value) {
 export function moment(value) {
   const form = { dateStyle: "medium", timeStyle: "short" };
   return new Intl.DateTimeFormat(language(), form).format(new Date(value * 1000));
+}
+
+/** The time of day, given in milliseconds since 1970. */
+export function clock(value) {
+  return new Intl.DateTimeFormat(language(), { timeStyle: "medium" }).format(new Date(value));
 }
