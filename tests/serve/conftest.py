@@ -145,16 +145,21 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
     """Open a page in a fresh profile: ``visit(url, **settings of the profile)``.
 
     After the test no page may have written an error to its console or asked another server.
-    ``expected`` is a part of the one error that a test brings about.
+    ``expected`` is a part of the one error that a test brings about. With ``clock`` the page's time
+    stands still until the test moves it.
     """
     profiles: list[Any] = []
     faults: list[str] = []
 
-    def open_page(url: str, *, expected: str | None = None, **settings: Any) -> Any:
+    def open_page(
+        url: str, *, expected: str | None = None, clock: bool = False, **settings: Any
+    ) -> Any:
         profile = browser.new_context(**{"locale": "en-GB"} | settings)
         profiles.append(profile)
         profile.set_default_timeout(10_000)
         page = profile.new_page()
+        if clock:
+            page.clock.install()
 
         def heard(kind: str, text: str) -> None:
             if kind in ("error", "warning") and (expected is None or expected not in text):

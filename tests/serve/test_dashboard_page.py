@@ -25,6 +25,8 @@ from sottovoce.serve.pages import add_pages
 from sottovoce.serve.problems import Problem
 
 Visit = Callable[..., Any]
+POLL = 2000
+HIDDEN = "{ value: true, configurable: true }"
 APART = {"losses", "history", "participation", "privacy", "secure", "ledger", "data"}
 
 
@@ -224,12 +226,13 @@ def test_the_loss_curve_tells_its_numbers_to_mouse_keyboard_and_screen_reader(
 def test_a_run_that_ends_is_finished_without_a_reload(
     visit: Visit, dashboard: str, board: Board
 ) -> None:
-    page = visit(dashboard)
+    page = visit(dashboard, clock=True)
     plot = section(page, "Loss on held-out text").get_by_role("slider")
     plot.wait_for()
     plot.focus()
     page.keyboard.press("Home")
     board.runs[0] = a_run("federation", rounds=10, state="finished")
+    page.clock.run_for(POLL)
     page.locator("#run .state.finished").wait_for()
     assert page.locator("#runs .state").first.inner_text() == "finished"
     assert page.locator("#status").inner_text() == "federation: finished"
@@ -237,22 +240,21 @@ def test_a_run_that_ends_is_finished_without_a_reload(
     assert plot.get_attribute("aria-valuenow") == "0", "what somebody looks at stays chosen"
     assert plot.evaluate("node => node === document.activeElement")
     board.asked.clear()
-    page.wait_for_timeout(2300)
-    assert set(board.asked) == {""}, "a run that is over is not asked for again"
+    with page.expect_response("**/v1/runs"):
+        page.clock.run_for(POLL)
+    assert board.asked == [""], "a run that is over is not asked for again"
 
 
 def test_a_page_that_nobody_sees_asks_nothing(visit: Visit, dashboard: str, board: Board) -> None:
-    page = visit(dashboard)
+    page = visit(dashboard, clock=True)
     page.locator("#run h2").wait_for()
-    hide = "Object.defineProperty(document, 'hidden', { value: true, configurable: true })"
-    page.evaluate(hide)
-    page.wait_for_timeout(2200)
+    turned = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(f"Object.defineProperty(document, 'hidden', {HIDDEN}); {turned}")
     board.asked.clear()
-    page.wait_for_timeout(2200)
+    page.clock.run_for(10 * POLL)
     assert board.asked == []
-    page.evaluate("delete document.hidden")
     with page.expect_response("**/v1/runs"):
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate(f"delete document.hidden; {turned}")
 
 
 def test_who_took_part_is_a_grid_and_for_many_clients_counts(visit: Visit, dashboard: str) -> None:
@@ -322,7 +324,7 @@ def test_a_key_is_asked_for_and_a_lost_server_is_told(
     visit: Visit, dashboard: str, keys: KeyFile
 ) -> None:
     key = keys.add("ada")
-    page = visit(dashboard, expected="Failed to load resource")
+    page = visit(dashboard, expected="Failed to load resource", clock=True)
     page.locator("#key").wait_for()
     page.keyboard.press("Escape")
     page.get_by_text("only with an API key").wait_for()
@@ -331,9 +333,11 @@ def test_a_key_is_asked_for_and_a_lost_server_is_told(
     page.keyboard.press("Enter")
     page.locator("#run h2").wait_for()
     page.context.set_offline(True)
+    page.clock.run_for(POLL)
     page.get_by_text("cannot be reached").wait_for()
     assert page.locator("#run h2").is_visible()
     page.context.set_offline(False)
+    page.clock.run_for(POLL)
     page.get_by_text("cannot be reached").wait_for(state="detached")
 
 
@@ -356,23 +360,21 @@ def test_the_keyboard_reaches_everything(visit: Visit, dashboard: str) -> None:
     assert wanted | charts <= set(reached)
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("light", {"color_scheme": "light"}),
-        ("dark", {"color_scheme": "dark"}),
-        ("zh", {"locale": "zh-CN"}),
-        ("narrow", {"viewport": {"width": 360, "height": 740}}),
-    ],
-)
-def test_pictures_of_the_dashboard(
-    visit: Visit, dashboard: str, artefacts: Path, name: str, settings: dict[str, Any]
+def test_pictures_of_the_dashboard_in_both_languages_and_at_every_width(
+    visit: Visit, dashboard: str, artefacts: Path
 ) -> None:
-    page = visit(dashboard, **{"viewport": {"width": 1280, "height": 900}} | settings)
+    page = visit(dashboard, color_scheme="light", viewport={"width": 1280, "height": 900})
     page.locator("rect.shade-0").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=artefacts / f"dashboard-{name}.png", full_page=True)
-    if name == "zh":
-        page.click("#language")
-        page.get_by_text("Who took part").wait_for()
-        assert not re.search(r"[\u4e00-\u9fff]", page.locator("#run").inner_text())
+    for name, change in {
+        "light": lambda: None,
+        "dark": lambda: page.emulate_media(color_scheme="dark"),
+        "zh": lambda: page.click("#language"),
+        "narrow": lambda: page.set_viewport_size({"width": 360, "height": 740}),
+    }.items():
+        change()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        page.screenshot(path=artefacts / f"dashboard-{name}.png", full_page=True)
+    assert "参与方" in page.locator("#run").inner_text()
+    page.click("#language")
+    page.get_by_text("Who took part").wait_for()
+    assert not re.search(r"[\u4e00-\u9fff]", page.locator("#run").inner_text())
