@@ -18,7 +18,13 @@ from sottovoce.serve.engine import Ended
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
 
-TOOL = {"type": "function", "function": {"name": "track", "parameters": {"type": "object"}}}
+ARGUMENTS = {
+    "type": "object",
+    "properties": {"order": {"enum": [17]}},
+    "required": ["order"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "track", "parameters": ARGUMENTS}}
 Visit = Callable[..., Any]
 
 
@@ -154,7 +160,7 @@ def test_a_call_is_shown_and_what_it_gives_back_goes_on_to_the_model(
     box.wait_for()
     assert bodies[0]["tool_choice"] == "auto"
     assert box.locator("code").inner_text() == "track"
-    assert isinstance(json.loads(box.locator("pre").inner_text()), dict)
+    assert box.locator("pre").inner_text() == '{\n  "order": 17\n}'
     page.get_by_label("What track gives back").fill('{"days": 2}')
     page.get_by_role("button", name="Send result").click()
     answer(page, 1)
@@ -188,6 +194,14 @@ def test_markup_in_a_question_or_an_answer_stays_text_and_is_copied_as_it_is(
         page.get_by_role("button", name="Copy").click()
         page.get_by_role("button", name="Copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()") == text
+
+
+def test_json_is_laid_out_without_being_changed(visit: Visit, address: str) -> None:
+    page = visit(address)
+    value = {"a": [], "b": {}, "c": [1, {"d": 'x,"{y}\\'}], "e": 12345678901234567890}
+    lay = "text => import('/pages/pretty.js').then(found => found.pretty(text))"
+    assert page.evaluate(lay, json.dumps(value)) == json.dumps(value, indent=2)
+    assert page.evaluate(lay, '{"cut": ') == '{"cut": '
 
 
 def test_nothing_is_sent_while_a_word_is_composed_or_with_a_setting_that_cannot_be(

@@ -54,6 +54,7 @@ _PARTS: Final = (
     "node.js",
     "numbers.js",
     "parties.js",
+    "pretty.js",
     "run.js",
     "runs.js",
     "stream.js",

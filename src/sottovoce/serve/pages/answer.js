@@ -2,14 +2,7 @@
 import { label, say, word } from "./language.js";
 import { make } from "./node.js";
 import { count } from "./numbers.js";
-
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
-}
+import { pretty } from "./pretty.js";
 
 async function copy(text) {
   if (navigator.clipboard) {
@@ -100,7 +93,7 @@ export class Answer {
         })),
       );
     });
-    this.node.append(form);
+    this.foot.before(form);
   }
 
   #call(call, index) {
@@ -136,6 +129,7 @@ export class Answer {
   }
 
   #close(foot) {
+    this.foot = foot;
     this.body.hidden = !this.text;
     this.node.setAttribute("aria-busy", "false");
     this.node.append(foot);
