@@ -271,6 +271,8 @@ def test_a_key_is_asked_for_taken_and_forgotten(visit: Visit, guarded: str, keys
         page.locator("#key").fill(wrong)
         page.keyboard.press("Enter")
         page.get_by_text("does not take this key").wait_for()
+    kept = "[Object.values(sessionStorage), Object.values(localStorage), document.cookie]"
+    assert page.evaluate(kept) == [[], [], ""], "a wrong key is not kept"
     page.locator("#key").fill(key)
     page.keyboard.press("Enter")
     ask(page, most="3")
@@ -279,7 +281,6 @@ def test_a_key_is_asked_for_taken_and_forgotten(visit: Visit, guarded: str, keys
         "shops · federated",
         "shops · base, before training",
     ]
-    kept = "[Object.values(sessionStorage), Object.values(localStorage), document.cookie]"
     assert page.evaluate(kept) == [[key], [], ""]
     page.get_by_role("button", name="Forget key").click()
     assert page.evaluate(kept) == [[], [], ""]
