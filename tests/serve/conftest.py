@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -125,3 +127,70 @@ def connect() -> Iterator[Callable[..., Any]]:
             return clients.enter_context(made)
 
         yield open_client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser, one for the tests of a file."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page in a fresh profile: ``visit(url, **settings of the profile)``.
+
+    After the test no page may have written an error to its console or asked another server.
+    ``expected`` is a part of the one error that a test brings about. With ``clock`` the page's time
+    stands still until the test moves it.
+    """
+    profiles: list[Any] = []
+    faults: list[str] = []
+
+    def open_page(
+        url: str, *, expected: str | None = None, clock: bool = False, **settings: Any
+    ) -> Any:
+        profile = browser.new_context(**{"locale": "en-GB"} | settings)
+        profiles.append(profile)
+        profile.set_default_timeout(10_000)
+        page = profile.new_page()
+        if clock:
+            page.clock.install()
+
+        def heard(kind: str, text: str) -> None:
+            if kind in ("error", "warning") and (expected is None or expected not in text):
+                faults.append(f"{kind}: {text}")
+
+        def asked(request: Any) -> None:
+            if not request.url.startswith(f"{url_origin(url)}/"):
+                faults.append(f"a request to {request.url}")
+
+        page.on("console", lambda message: heard(message.type, message.text))
+        page.on("pageerror", lambda error: heard("error", str(error)))
+        page.on("request", asked)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for profile in profiles:
+        profile.close()
+    assert faults == []
+
+
+def url_origin(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    return "/".join(url.split("/")[:3])
+
+
+@pytest.fixture
+def artefacts(tmp_path: Path) -> Path:
+    """Where pictures of the pages go."""
+    folder = Path(os.environ.get("SOTTO_ARTEFACTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

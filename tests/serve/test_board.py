@@ -64,7 +64,8 @@ def test_a_finished_run_is_told_in_short_and_in_full(beside: Path) -> None:
     assert full["ledger"]["verified"] is True
     assert "every file" in full["ledger"]["how"]
     assert "unbounded" in full["privacy"]["statement"][0]
-    assert full["data"]["scrub"] == "mask"
+    assert full["data"]["note"] == '[data] scrub = "mask"'
+    assert full["data"]["rows"][0]["loaded"] == 8
     assert any("PERSON" in one["what"] for one in full["data"]["rows"])
     json.dumps(full, allow_nan=False)
 
@@ -142,9 +143,10 @@ def test_many_clients_are_counted_and_not_named(
 ) -> None:
     monkeypatch.setattr(overview, "NAMED", 1)
     full = Board([beside]).one("shops")
-    assert "north" not in json.dumps(
-        {key: full[key] for key in ("losses", "history", "participation")}
-    )
+    assert "north" not in json.dumps({key: full[key] for key in ("losses", "history")})
+    assert len(full["participation"]) == 2
+    monkeypatch.setattr(overview, "LISTED", 1)
+    assert Board([beside]).one("shops")["participation"] == []
     assert (full["clients"], full["history"][0]["taking_part"]) == (2, 2)
 
 

@@ -17,12 +17,13 @@ from sottovoce.run.identity import LOADED
 from sottovoce.run.ledger import GENESIS, Record, read, unchanging
 
 NAMED: Final = 40
-"""Runs of more clients are told in numbers alone."""
+"""Of runs with more clients, single rounds are told in numbers alone."""
+LISTED: Final = 1000
+"""Of runs with more clients, nobody is told how often each took part."""
 POINTS: Final = 500
 """Rounds that are told at most; of more, every second, third and so on."""
 
 State = Literal["running", "finished", "unfinished", "broken"]
-_COLUMNS: Final = ("file", "kind", "loaded", "skipped", "what")
 
 
 @dataclass
@@ -108,12 +109,12 @@ def in_full(seen: Overview, checked: Mapping[str, Any]) -> dict[str, Any]:
         checked: what ``checked_ledger`` says of it.
     """
     metrics = _metrics(seen.folder)
-    rounds = seen.of("round")
+    rounds, clients = seen.of("round"), len(seen.start.get("clients", ()))
     return in_short(seen) | {
         "losses": _thinned([_loss(seen, one, metrics) for one in seen.of("evaluation")]),
         "history": _thinned([_round(seen, one, metrics) for one in rounds]),
-        "participation": _participation(rounds) if seen.named else [],
-        "clients": len(seen.start.get("clients", ())),
+        "participation": _participation(rounds) if clients <= LISTED else [],
+        "clients": clients,
         "privacy": _privacy(seen),
         "secure": {"aggregation": _section(seen, "secure").get("aggregation", "none")},
         "ledger": {
@@ -223,8 +224,26 @@ def _data(seen: Overview) -> dict[str, Any] | None:
     rows = seen.start.get(LOADED)
     if not rows:
         return None
-    named = [dict(zip(_COLUMNS, [*row, *[""] * len(_COLUMNS)], strict=False)) for row in rows[1:]]
-    return {"rows": named, "scrub": _section(seen, "data").get("scrub")}
+    scrub = _section(seen, "data").get("scrub")
+    return {
+        "rows": [
+            {
+                "file": file,
+                "kind": kind,
+                "loaded": _number(loaded),
+                "skipped": _number(skipped),
+                "what": what,
+            }
+            for file, kind, loaded, skipped, what in (
+                [*row, "", "", "", ""][:5] for row in rows[1:]
+            )
+        ],
+        "note": None if scrub is None else f"[data] scrub = {json.dumps(scrub)}",
+    }
+
+
+def _number(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None
 
 
 def _metrics(folder: RunFolder) -> dict[int, Mapping[str, Any]]:

@@ -24,6 +24,7 @@ from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
 from sottovoce.serve.gate import Gate, Guest
+from sottovoce.serve.pages import add_pages
 from sottovoce.serve.problems import Problem
 from sottovoce.serve.reading import Said
 from sottovoce.serve.responses import ResponseForm
@@ -89,6 +90,7 @@ def make_app(answers: Answers, gate: Gate, board: Board | None = None) -> FastAP
     _add_facts(app, desk)
     if board is not None:
         add_board(app, gate, board, _REFUSALS)
+    add_pages(app)
     return app
 
 

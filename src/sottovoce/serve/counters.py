@@ -8,22 +8,21 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from sottovoce.data.conversation import ToolCall
+from sottovoce.serve.pages import ADDRESSES
 from sottovoce.serve.reading import Over, Piece, Said
 
 _BOUNDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds to the first token, by which answers are sorted."""
 
-_PATHS: Final = frozenset(
-    {
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/responses",
-        "/v1/models",
-        "/v1/runs",
-        "/healthz",
-        "/metrics",
-    }
-)
+_PATHS: Final = ADDRESSES | {
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/models",
+    "/v1/runs",
+    "/healthz",
+    "/metrics",
+}
 
 
 class Counters:
