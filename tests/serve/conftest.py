@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,6 +30,19 @@ def trained(root: Path, name: str, *changes: str) -> Path:
     prepared = prepare(load_config(start / "federation.toml", settings))
     federation_only(prepared, watch=Watch)
     return root / name
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[ModuleType]:
+    """How benchmarks start a server as its users do: a process of its own."""
+    benchmarks = str(Path(__file__).resolve().parents[2] / "benchmarks")
+    sys.path.insert(0, benchmarks)
+    try:
+        import served as found
+
+        yield found
+    finally:
+        sys.path.remove(benchmarks)
 
 
 Trained = Callable[..., Path]

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from served_process import Served, serving
 
 TOKENS = 6
 """Of an answer, at most."""
@@ -53,7 +54,7 @@ class Client:
         )
         return head.encode() + written
 
-    async def ask(self, server: Served, until: float) -> None:
+    async def ask(self, server: Any, until: float) -> None:
         """Ask until then, or until an answer is wrong."""
         while time.monotonic() < until and not self.wrong:
             reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -89,7 +90,7 @@ class Client:
             self.wrong.append(answer.decode(errors="replace")[:2000])
 
 
-async def load(server: Served, count: int, seconds: float) -> list[Client]:
+async def load(server: Any, count: int, seconds: float) -> list[Client]:
     """So many clients for so long."""
     clients = [Client(number) for number in range(count)]
     until = time.monotonic() + seconds
@@ -112,7 +113,7 @@ def require_fair(clients: list[Client]) -> None:
     assert min(heard) + 1 >= statistics.median(heard) / 2, heard
 
 
-def require_nothing_left(server: Served, descriptors: int) -> None:
+def require_nothing_left(server: Any, descriptors: int) -> None:
     """Nobody is answered any more, and every socket is closed."""
 
     def idle() -> bool:
@@ -124,15 +125,17 @@ def require_nothing_left(server: Served, descriptors: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(shops, tmp_path_factory.mktemp("load") / "log") as found:
+def server(
+    served: ModuleType, shops: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    with served.serving(shops, tmp_path_factory.mktemp("load") / "log") as found:
         # What a first request opens stays open.
         asyncio.run(load(found, 2, 0.1))
         require_nothing_left(found, found.descriptors())
         yield found
 
 
-def test_sixteen_clients_are_answered_and_the_killed_leave_nothing(server: Served) -> None:
+def test_sixteen_clients_are_answered_and_the_killed_leave_nothing(server: Any) -> None:
     before = server.descriptors()
     clients = asyncio.run(load(server, 16, 3))
     assert [client.wrong for client in clients if client.wrong] == []
@@ -141,7 +144,7 @@ def test_sixteen_clients_are_answered_and_the_killed_leave_nothing(server: Serve
 
 
 @pytest.mark.slow
-def test_sixty_four_clients_are_answered_for_a_minute_in_bounded_memory(server: Served) -> None:
+def test_sixty_four_clients_are_answered_for_a_minute_in_bounded_memory(server: Any) -> None:
     before, resident = server.descriptors(), list[int]()
 
     async def watched() -> list[Client]:

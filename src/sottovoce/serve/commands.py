@@ -35,14 +35,14 @@ def serve(
     keys: Keys = None,
     json: Json = False,
 ) -> None:
-    """Answer OpenAI's clients with the models of runs, until it is told to end."""
+    """Chat with the models of runs in a browser or by OpenAI's clients, and watch runs go."""
     from sottovoce.run.flower.child import log_as_lines
     from sottovoce.serve.server import Serving, serve
 
     log_as_lines("info")
 
     def ready(address: str) -> None:
-        told = f"answering at {address}/v1; Ctrl-C ends it"
+        told = f"{address} in a browser, {address}/v1 for programs; Ctrl-C ends it"
         _tell({"address": address, "base_url": f"{address}/v1"}, told, json)
 
     serve(Serving(tuple(runs), host, port, keys), ready)

@@ -30,9 +30,14 @@ class Served:
     port: int
     process: psutil.Process
 
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://{self.host}:{self.port}"
+
     def gauges(self) -> Mapping[str, float]:
         """What it tells to Prometheus."""
-        lines = httpx.get(f"http://{self.host}:{self.port}/metrics").text.splitlines()
+        lines = httpx.get(f"{self.address}/metrics").text.splitlines()
         found = [line.rpartition(" ") for line in lines if not line.startswith("#")]
         return {name: float(value) for name, _, value in found}
 
@@ -46,20 +51,23 @@ class Served:
 
 
 @contextmanager
-def serving(run: Path, log: Path) -> Iterator[Served]:
+def serving(run: Path, log: Path, *settings: str) -> Iterator[Served]:
     """A server of a run, until the end of the context; it must end in good order."""
     with log.open("w") as errors:
-        command = [*SOTTO, "serve", str(run), "--port", "0", "--json"]
+        command = [*SOTTO, "serve", str(run), "--port", "0", "--json", *settings]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
-        assert process.stdout is not None
+        if process.stdout is None:
+            raise RuntimeError("the server's output is not to be read")
         with process.stdout as told:
             ready = told.readline()
-        assert ready, log.read_text()
+        if not ready:
+            raise RuntimeError(log.read_text())
         host, _, port = json.loads(ready)["address"].removeprefix("http://").partition(":")
         yield Served(host, int(port), psutil.Process(process.pid))
         process.terminate()
-        assert process.wait(60) == 0, log.read_text()
+        if process.wait(60):
+            raise RuntimeError(log.read_text())
     finally:
         process.kill()
         process.wait()
