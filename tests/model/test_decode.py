@@ -140,3 +140,19 @@ def test_one_adapter_for_all_is_not_copied(model: LoraModel, rows: Tensor) -> No
     assert batch._rows.data_ptr() == one.data_ptr()
     apart = together(model).join(PROMPTS, [one, one.clone(), one, one])
     torch.testing.assert_close(shared, apart)
+
+
+def test_small_passes_use_one_thread_and_leave_the_number_as_it_was(
+    attach: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, used, before = attach("llama"), list[int](), torch.get_num_threads()
+    model.base.backbone.register_forward_pre_hook(lambda *_: used.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        for worth in (0, 10**12):
+            monkeypatch.setattr("sottovoce.model.decode._WORTH_WAKING", worth)
+            together(model).join([[3, 4]], [torch.zeros(model.layout.size)])
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == [2, 1]

@@ -6,9 +6,9 @@ of all of them; what lies left of a shorter one is masked. A sequence may join o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ from sottovoce.model.base import Base
 Apply = Callable[[Tensor], AbstractContextManager[Any]]
 """From rows of adapter weights ``[n, D]`` to a context in which row i of a batch has the i-th; a
 single row is for all."""
+
+_WORTH_WAKING: Final = 10**8
+"""Products of a pass from which on several threads are faster than one. Below, a thread other than the
+main one waits longer for its helpers in every layer than they save."""
 
 
 class Together:
@@ -43,6 +47,7 @@ class Together:
         self._adapters: list[Tensor] = []
         self._rows = torch.empty(0)
         self._lengths: list[int] = []
+        self._size = sum(parameter.numel() for parameter in base.model.parameters())
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -107,7 +112,7 @@ class Together:
         held = layers[0].width + count
         behind = torch.tensor([held - length for length in lengths])[:, None]
         places = torch.arange(held)[None] - behind
-        with self._apply(rows):
+        with self._apply(rows), _threads_for(self._size * ids.numel()):
             states: Tensor = self._base.backbone(
                 input_ids=ids.to(device),
                 attention_mask=(places >= 0).long().to(device),
@@ -121,6 +126,20 @@ class Together:
                     allowed="models that attend in every layer",
                 )
             return self._base.head.logits(states[:, -1])
+
+
+@contextmanager
+def _threads_for(products: int) -> Iterator[None]:
+    """As many threads as a pass of so many products is worth: waking the others takes a while."""
+    before = torch.get_num_threads()
+    if before == 1 or products >= _WORTH_WAKING:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _rows(adapters: Sequence[Tensor]) -> Tensor:
