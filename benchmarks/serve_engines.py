@@ -148,5 +148,5 @@ def of_100m(folder: Path, length: int) -> Larger:
         prompt = source.integers(100, tokenizer.vocabulary_size, length).tolist()
         with torch.inference_mode():
             first = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
-        if first != tokenizer.eos_id and tokenizer.decode([first]).strip().isascii():
+        if tokenizer.decode([first]).strip().isalnum():
             return Larger(folder, model, prompt, sum(one.numel() for one in model.parameters()))

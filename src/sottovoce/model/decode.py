@@ -57,7 +57,7 @@ class Together:
         """Tokens of each sequence, in the order in which they joined."""
         return tuple(self._lengths)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def join(self, prompts: Sequence[Sequence[int]], adapters: Sequence[Tensor]) -> Tensor:
         """Read prompts, which go on together with the others.
 
@@ -84,7 +84,7 @@ class Together:
         self._rows = _rows(self._adapters)
         return logits
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Append one token to every sequence.
 
