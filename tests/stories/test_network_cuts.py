@@ -60,7 +60,7 @@ def behind(one: Consortium, name: str, **how: float) -> Iterator[Proxy]:
 
 
 def test_a_slow_and_breaking_way_that_is_cut_for_a_while_changes_nothing(tmp_path: Path) -> None:
-    with consortium(tmp_path / "world", SMALL) as one:
+    with consortium(tmp_path / "w", SMALL) as one:
         name = one.names[0]
         with behind(one, name, delay_s=0.05, breaks=0.02) as proxy:
             for site in one.names:
@@ -79,7 +79,7 @@ def test_a_slow_and_breaking_way_that_is_cut_for_a_while_changes_nothing(tmp_pat
 
 def test_connections_that_fall_silent_are_given_up_in_time(tmp_path: Path) -> None:
     """As behind a translator of addresses that forgets: no end of the connection is told."""
-    with consortium(tmp_path / "world", SMALL) as one:
+    with consortium(tmp_path / "w", SMALL) as one:
         name = one.names[0]
         with behind(one, name) as proxy:
             for site in one.names:
@@ -112,7 +112,7 @@ def ip(*words: str) -> None:
 @pytest.mark.skipif(not namespaces_work(), reason="network namespaces need root and ip")
 def test_a_cable_that_is_pulled_and_plugged_in_again_changes_nothing(tmp_path: Path) -> None:
     space, here, there = "sotto-site", "sotto-here", "sotto-there"
-    with consortium(tmp_path / "world", SMALL) as one:
+    with consortium(tmp_path / "w", SMALL) as one:
         name = one.names[0]
         ip("netns", "add", space)
         try:
@@ -154,7 +154,7 @@ def move(one: Consortium, address: str) -> None:
 
 def test_a_site_that_sleeps_past_the_deadline_is_left_out_of_an_exact_mean(tmp_path: Path) -> None:
     """The mean of the others is computed again from the answers that lie at the sites."""
-    with consortium(tmp_path / "world", of(network={"round_deadline_s": 4.0}), shops=4) as one:
+    with consortium(tmp_path / "w", of(network={"round_deadline_s": 4.0}), shops=4) as one:
         one.configured({"secure": {"aggregation": "none"}})
         for site in one.names:
             one.start_site(site)
@@ -212,7 +212,7 @@ def test_a_site_whose_disk_is_full_comes_back_when_there_is_room(tmp_path: Path)
         federation={"rounds": 5, "strategy": {"name": "fedavg"}},
     )
     # A sum under masks needs four of five.
-    with consortium(tmp_path / "world", changes, shops=5) as one:
+    with consortium(tmp_path / "w", changes, shops=5) as one:
         full, *others = one.names
         disk = one.folder / full / "runs"
         disk.mkdir(mode=0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,7 +71,8 @@ def test_where_policies_leave_too_few_the_server_says_so(world: tuple[Consortium
     finally:
         (one.folder / name / "policy.toml").write_text(before)
     said = one.last_words()
-    assert "2 sites answered offer-0, and 3 are needed" in said
+    # Once one has said no the server need not wait for the others.
+    assert re.search("[0-2] sites answered offer-0, and 3 are needed", said)
     assert f"{name}: " in said
     assert "weakest_unit" in said
     status = [event for event in one.events() if event["event"] == "ended"]
