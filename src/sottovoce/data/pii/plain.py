@@ -7,6 +7,7 @@ on a reply relies on that: as long as only plain words have come, it need not wa
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from sottovoce.data.pii.tagger_input import BIT, Lexicon, keys_of
@@ -26,6 +27,9 @@ _HAN: Final = re.compile(
 )
 """Chinese phrases, none of which is the beginning of another, so that no letter must follow."""
 
+_HELD: Final = 4096
+"""Words that are not looked up again."""
+
 
 class PlainWords:
     """Tells plain words.
@@ -36,7 +40,7 @@ class PlainWords:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
-        self._known: dict[str, bool] = {}
+        self._plain = lru_cache(_HELD)(self._look_up)
 
     def leading(self, text: str, start: int = 0) -> int:
         """Where the plain words end that stand at a place; the place itself where none does.
@@ -56,12 +60,8 @@ class PlainWords:
             start = found.end()
         return start
 
-    def _plain(self, word: str) -> bool:
+    def _look_up(self, word: str) -> bool:
         if _CAPITALISED.fullmatch(word):
             return True
-        if not word.islower():
-            return False
-        if word not in self._known:
-            _, flags = self._lexicon.find(keys_of([word]))
-            self._known[word] = int(flags[0]) == BIT["common word"]
-        return self._known[word]
+        _, flags = self._lexicon.find(keys_of([word]))
+        return word.islower() and int(flags[0]) == BIT["common word"]

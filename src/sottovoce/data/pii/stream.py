@@ -9,7 +9,8 @@ go at once. Where it cuts depends on the reply alone, never on the pieces.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 from sottovoce.data.pii.replace import Replacement, normalised
@@ -118,7 +119,13 @@ class ReplyFilter:
         return done.text
 
     def _may_stay(self, kind: str, value: str) -> bool:
-        return any(_holds(said, value, kind) for said in self._said)
+        return any(_holds(said, value, kind) for said in self._heard)
+
+    @cached_property
+    def _heard(self) -> Sequence[tuple[str, str]]:
+        """What the user has said as it is compared, and the same with numbers in one."""
+        plain = [normalised(said) for said in self._said]
+        return [(said, re.sub(r"(?<=\d)[\s().-]+(?=\d)", "", said)) for said in plain]
 
 
 def _sentence(text: str) -> int:
@@ -129,13 +136,9 @@ def _sentence(text: str) -> int:
     return 0
 
 
-def _holds(said: str, value: str, kind: str) -> bool:
+def _holds(said: tuple[str, str], value: str, kind: str) -> bool:
     """Whether somebody has said a value himself, as words of their own."""
-    words = normalised(value)
-    for text, wanted in (
-        (normalised(said), words),
-        (re.sub(r"(?<=\d)[\s().-]+(?=\d)", "", normalised(said)), normalised(value, kind)),
-    ):
+    for text, wanted in zip(said, (normalised(value), normalised(value, kind)), strict=True):
         at = text.find(wanted) if wanted else -1
         while at >= 0:
             around = text[at - 1 : at] + text[at + len(wanted) : at + len(wanted) + 1]
