@@ -18,6 +18,7 @@ from sottovoce.serve.api import make_app
 from sottovoce.serve.board import Board
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
+from sottovoce.serve.problems import Problem
 
 
 @pytest.fixture
@@ -126,16 +127,40 @@ def test_what_was_altered_is_seen(beside: Path) -> None:
 
 
 def test_only_what_has_changed_is_read_again(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    board, reads = Board([beside]), list[Path]()
+    """However many runs there are."""
+    for number in range(8):
+        shutil.copytree(beside, beside.parent / f"other-{number}")
+    board, reads = Board([beside]), list[str]()
     monkeypatch.setattr(
-        "sottovoce.serve.board.look", lambda root: reads.append(root) or overview.look(root)
+        "sottovoce.serve.board.look", lambda root: reads.append(root.name) or overview.look(root)
     )
     for _ in range(3):
+        assert len(board.every()) == 9
         board.one("shops")
-    assert len(reads) == 1
+    assert sorted(reads) == sorted(["shops", "shops", *(f"other-{n}" for n in range(8))])
     (beside / "ledger.jsonl").touch()
     board.every()
-    assert len(reads) == 2
+    assert len(reads) == 11
+
+
+def test_files_are_checked_again_once_one_has_changed(beside: Path) -> None:
+    board = Board([beside])
+    assert board.one("shops")["ledger"]["verified"] is True
+    weights = beside / "rounds" / "00001.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert board.one("shops")["ledger"]["verified"] is False
+
+
+def test_a_folder_that_goes_away_is_no_trouble(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = beside.parent / "gone"
+    found = {"shops": beside, "gone": gone}
+    monkeypatch.setattr("sottovoce.serve.board.found_beside", lambda runs: found)
+    assert [row["name"] for row in Board([beside]).every()] == ["shops"]
+    with pytest.raises(Problem) as refused:
+        Board([beside]).one("gone")
+    assert refused.value.status == 404
 
 
 def test_many_clients_are_counted_and_not_named(

@@ -130,10 +130,13 @@ def state_of(seen: Overview) -> State:
     """Whether a run has ended, is under way, or neither."""
     if seen.error is not None:
         return "broken"
-    if seen.of("end"):
-        return "finished"
+    return "finished" if seen.of("end") else standing(seen.folder.root)
+
+
+def standing(root: Path) -> State:
+    """Whether a run without an end is under way: somebody holds its ledger."""
     try:
-        with unchanging(seen.folder.ledger):
+        with unchanging(RunFolder(root).ledger):
             return "unfinished"
     except UsageError:
         return "running"

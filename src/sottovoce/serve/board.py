@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
@@ -16,15 +17,17 @@ from sottovoce.run.overview import (
     in_full,
     in_short,
     look,
+    standing,
     state_of,
 )
 from sottovoce.serve.gate import Gate, Guest
 from sottovoce.serve.problems import Problem
 
-_HELD: Final = 16
-"""Runs whose folders are kept as they were read; others are read again."""
+_HELD: Final = 4
+"""Runs that are kept in memory as they were read; of the others a line each."""
 
 Told = TypeVar("Told")
+Kept = dict[Path, tuple[object, Told]]
 Refusals = dict[int | str, dict[str, Any]]
 
 
@@ -33,17 +36,26 @@ class Board:
 
     Args:
         runs: those that are served; what lies beside them is told as well.
+
+    Guarantees:
+        - many may ask at once, and none waits for the files of a run but who asks for that run;
+        - a folder that goes away meanwhile is no trouble.
     """
 
     def __init__(self, runs: Sequence[Path]) -> None:
         self._runs = runs
-        self._seen: dict[Path, tuple[object, Overview]] = {}
-        self._checked: dict[Path, tuple[object, Mapping[str, Any]]] = {}
-        self._checking = Lock()
+        self._rows: Kept[dict[str, Any]] = {}
+        self._seen: Kept[Overview] = {}
+        self._checked: Kept[Mapping[str, Any]] = {}
+        self._reading, self._checking = Lock(), Lock()
 
     def every(self) -> list[dict[str, Any]]:
         """All runs, the one that changed last first."""
-        rows = [in_short(self._look(root)) for root in found_beside(self._runs).values()]
+        rows = list[dict[str, Any]]()
+        with self._reading:
+            for root in found_beside(self._runs).values():
+                with suppress(FileNotFoundError):
+                    rows.append(self._row(root))
         return sorted(rows, key=lambda row: (-row["changed"], row["name"]))
 
     def one(self, name: str) -> dict[str, Any]:
@@ -53,31 +65,50 @@ class Board:
             Problem: 404 where there is none of this name.
         """
         root = found_beside(self._runs).get(name)
-        if root is None:
-            raise Problem(404, "There is no run of this name.", code="run_not_found")
-        seen = self._look(root)
+        try:
+            if root is None:
+                raise FileNotFoundError
+            with self._reading:
+                seen = _kept(self._seen, root, _of_ledger(root), lambda: look(root))
+                while len(self._seen) > _HELD:
+                    del self._seen[next(iter(self._seen))]
+            return in_full(seen, self._check(root, seen))
+        except FileNotFoundError as gone:
+            raise Problem(404, "There is no run of this name.", code="run_not_found") from gone
+
+    def _row(self, root: Path) -> dict[str, Any]:
+        row = _kept(self._rows, root, _of_ledger(root), lambda: in_short(look(root)))
+        if row["state"] in ("running", "unfinished"):
+            # Whether somebody works on it does not stand in the ledger.
+            row["state"] = standing(root)
+        return row
+
+    def _check(self, root: Path, seen: Overview) -> Mapping[str, Any]:
+        if state_of(seen) == "running":
+            return checked_ledger(seen)
         # To read all files of a large run takes a while, and many may ask at once.
         with self._checking:
-            if state_of(seen) == "running":
-                return in_full(seen, checked_ledger(seen))
-            return in_full(seen, _kept(self._checked, root, lambda: checked_ledger(seen)))
-
-    def _look(self, root: Path) -> Overview:
-        return _kept(self._seen, root, lambda: look(root))
+            return _kept(self._checked, root, _of_files(root), lambda: checked_ledger(seen))
 
 
-def _kept(held: dict[Path, tuple[object, Told]], root: Path, read: Callable[[], Told]) -> Told:
-    """What was read before, as long as the ledger is as it was then."""
-    stat = (root / "ledger.jsonl").stat()
-    now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+def _kept(held: Kept[Told], root: Path, now: object, read: Callable[[], Told]) -> Told:
+    """What was read before, as long as what it was read from is as it was then."""
     before = held.get(root)
     if before is not None and before[0] == now:
         return before[1]
     told = read()
     held[root] = (now, told)
-    while len(held) > _HELD:
-        del held[next(iter(held))]
     return told
+
+
+def _of_ledger(root: Path) -> object:
+    stat = (root / "ledger.jsonl").stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _of_files(root: Path) -> object:
+    stats = [path.stat() for path in root.rglob("*") if path.is_file()]
+    return len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 
 def add_board(app: FastAPI, gate: Gate, board: Board, refusals: Refusals) -> None:

@@ -38,8 +38,9 @@ class ReplyFilters:
 
     def __init__(self, settings: Sequence[PiiSettings]) -> None:
         self._settings = settings
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="filter")
-        self._loading = self._pool.submit(self._load)
+        with_one = ThreadPoolExecutor(1, thread_name_prefix="filter")
+        self._loading = with_one.submit(self._load)
+        with_one.shutdown(wait=False)
 
     def wait(self) -> None:
         """Until they are loaded.
@@ -48,16 +49,14 @@ class ReplyFilters:
             MissingExtraError: a run's recognisers need a package that is not installed.
         """
         self._loading.result()
-        self._pool.shutdown()
 
     def __call__(self, run: int, said: Sequence[str]) -> Filter:
         """The filter of one answer."""
-        settings = self._settings[run]
         self.wait()
+        detector, mask = _tools(self._settings[run])
 
         async def filtered(texts: AsyncIterator[str]) -> AsyncIterator[str]:
-            detector = _detector(settings)
-            reply = ReplyFilter(detector, Mask(own_kinds(settings)), said, detector.nothing_until)
+            reply = ReplyFilter(detector, mask, said, detector.nothing_until)
             async for text in texts:
                 if shown := reply.feed(text):
                     yield shown
@@ -69,12 +68,12 @@ class ReplyFilters:
     def _load(self) -> None:
         for settings in self._settings:
             # The first text costs more than others do.
-            _detector(settings).spans("Maria")
+            _tools(settings)[0].spans("Maria")
 
 
 @cache
-def _detector(settings: PiiSettings) -> RuleDetector:
-    return default_detector(settings)
+def _tools(settings: PiiSettings) -> tuple[RuleDetector, Mask]:
+    return default_detector(settings), Mask(own_kinds(settings))
 
 
 async def filtered(
