@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,9 @@ def test_losses_are_those_of_one_process(world: World) -> None:
     alone = federate(prepare(world.local("local-loss")))
     across = world.host(world.config("net-loss"))
     assert dict(across.loss) == dict(alone.evaluations[-1].loss)
+    rows = [json.loads(line) for line in across.folder.metrics.read_text().splitlines()]
+    # Round 0 is told with the model that came of it.
+    assert [set(row["stages"]) for row in rows] == [set(), {"round"}, {"round"}]
 
 
 def test_what_runs_in_one_process_alone_is_refused_by_name(world: World) -> None:

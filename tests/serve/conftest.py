@@ -131,6 +131,35 @@ def address(answers: Any, shops: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
+def keys(tmp_path: Path) -> Any:
+    """The keys of a server, none so far."""
+    from sottovoce.serve.keys import KeyFile
+
+    return KeyFile(tmp_path / "keys.json")
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch, answers: Any) -> list[str]:
+    """Answers have no last token; why they ended nevertheless."""
+    from sottovoce.serve.engine import Ended
+
+    found: list[str] = []
+    real = answers.engine.submit
+
+    def submit(ask: Any, deliver: Any, name: str = "") -> Any:
+        def listening(told: Any) -> None:
+            if isinstance(told, Ended):
+                found.append(told.reason)
+            deliver(told)
+
+        object.__setattr__(ask, "stop_ids", frozenset())
+        return real(ask, listening, name)
+
+    monkeypatch.setattr(answers.engine, "submit", submit)
+    return found
+
+
+@pytest.fixture
 def connect() -> Iterator[Callable[..., Any]]:
     """Clients of OpenAI's: ``connect(address, key="...")``, closed after the test."""
     import openai
@@ -209,3 +238,21 @@ def artefacts(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("SOTTO_ARTEFACTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def pictures(artefacts: Path) -> Callable[..., None]:
+    """Take pictures of a page in all its looks, none of which may scroll sideways."""
+
+    def take(page: Any, title: str, **settings: Any) -> None:
+        for name, change in {
+            "light": lambda: None,
+            "dark": lambda: page.emulate_media(color_scheme="dark"),
+            "zh": lambda: page.click("#language"),
+            "narrow": lambda: page.set_viewport_size({"width": 360, "height": 740}),
+        }.items():
+            change()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            page.screenshot(path=artefacts / f"{title}-{name}.png", **settings)
+
+    return take

@@ -6,7 +6,9 @@ The runs here are written by this file: its small application answers what a ser
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +19,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from sottovoce.run.ledger import Ledger
+from sottovoce.serve import board as served
+from sottovoce.serve.api import make_app
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
 from sottovoce.serve.gate import Gate
@@ -141,11 +146,6 @@ def board() -> Board:
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "keys.json")
-
-
-@pytest.fixture
 def app(board: Board, keys: KeyFile) -> FastAPI:
     """Our pages and our door, before runs that are made up."""
     made = FastAPI()
@@ -221,6 +221,30 @@ def test_the_loss_curve_tells_its_numbers_to_mouse_keyboard_and_screen_reader(
     rows = chart.locator("tbody tr")
     assert rows.count() == 7
     assert rows.nth(1).inner_text().split() == ["1", "5.9", "1.5", "s", "222", "5.6", "5.9", "6.2"]
+
+
+def test_a_real_run_is_watched_until_its_end(
+    visit: Visit, answers: Any, shops: Path, keys: KeyFile, listen: Any, tmp_path: Path
+) -> None:
+    """Its folder and the server's half are real; the last line of its ledger is written meanwhile."""
+    run = tmp_path / "runs" / "shops"
+    shutil.copytree(shops, run)
+    lines = (run / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "ledger.jsonl").write_bytes(b"".join(lines[:-1]))
+    app = make_app(answers, Gate(keys, open_without=True), served.Board([run]))
+    with listen(app) as address:
+        with Ledger.open(run / "ledger.jsonl") as under_way:
+            page = visit(f"{address}/dashboard", clock=True)
+            page.locator("#run .state.running").wait_for()
+            assert "once the run stands still" in section(page, "Ledger").inner_text()
+            under_way.append("end", json.loads(lines[-1])["payload"])
+        page.clock.run_for(POLL)
+        page.locator("#run .state.finished").wait_for()
+        assert "every file that a line vouches for" in section(page, "Ledger").inner_text()
+        assert "1 of 1 rounds" in page.locator("#run .head").inner_text()
+        assert "north" in section(page, "Who took part").inner_text()
+        assert "evaluate" in section(page, "Time of each round").inner_text()
+        assert "PERSON" in section(page, "What was loaded, scrubbed and left out").inner_text()
 
 
 def test_a_run_that_ends_is_finished_without_a_reload(
@@ -366,19 +390,11 @@ def test_the_keyboard_reaches_everything(visit: Visit, dashboard: str) -> None:
 
 
 def test_pictures_of_the_dashboard_in_both_languages_and_at_every_width(
-    visit: Visit, dashboard: str, artefacts: Path
+    visit: Visit, dashboard: str, pictures: Callable[..., None]
 ) -> None:
     page = visit(dashboard, color_scheme="light", viewport={"width": 1280, "height": 900})
     page.locator("rect.shade-0").first.wait_for()
-    for name, change in {
-        "light": lambda: None,
-        "dark": lambda: page.emulate_media(color_scheme="dark"),
-        "zh": lambda: page.click("#language"),
-        "narrow": lambda: page.set_viewport_size({"width": 360, "height": 740}),
-    }.items():
-        change()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        page.screenshot(path=artefacts / f"dashboard-{name}.png", full_page=True)
+    pictures(page, "dashboard", full_page=True)
     assert "参与方" in page.locator("#run").inner_text()
     page.click("#language")
     page.get_by_text("Who took part").wait_for()

@@ -14,7 +14,6 @@ from chat_page import CHAT, QUESTION, answer, ask, changed, said, sent
 
 from sottovoce.serve.answer import Answers
 from sottovoce.serve.api import make_app
-from sottovoce.serve.engine import Ended
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
 
@@ -29,34 +28,10 @@ Visit = Callable[..., Any]
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "keys.json")
-
-
-@pytest.fixture
 def guarded(answers: Answers, keys: KeyFile, listen: Any) -> Iterator[str]:
     """A server that wants a key."""
     with listen(make_app(answers, Gate(keys, open_without=False))) as address:
         yield address
-
-
-@pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> list[str]:
-    """Answers have no last token; why they ended nevertheless."""
-    found: list[str] = []
-    real = answers.engine.submit
-
-    def submit(ask: Any, deliver: Any, name: str = "") -> Any:
-        def listening(told: Any) -> None:
-            if isinstance(told, Ended):
-                found.append(told.reason)
-            deliver(told)
-
-        object.__setattr__(ask, "stop_ids", frozenset())
-        return real(ask, listening, name)
-
-    monkeypatch.setattr(answers.engine, "submit", submit)
-    return found
 
 
 # --- the conversation ----------------------------------------------------------------------------
@@ -366,19 +341,14 @@ def test_a_narrow_screen_never_scrolls_sideways(visit: Visit, address: str) -> N
         page.click("#language")
 
 
-def test_pictures_of_the_chat(visit: Visit, address: str, artefacts: Path) -> None:
+def test_pictures_of_the_chat(
+    visit: Visit, address: str, artefacts: Path, pictures: Callable[..., None]
+) -> None:
     page = visit(address, color_scheme="light")
     page.screenshot(path=artefacts / "chat-empty.png")
     page.check("#compare")
     ask(page, seed="5", most="40")
     answer(page, 1)
     page.click("#settings summary")
-    for name, change in {
-        "light": lambda: None,
-        "dark": lambda: page.emulate_media(color_scheme="dark"),
-        "zh": lambda: page.click("#language"),
-        "narrow": lambda: page.set_viewport_size({"width": 360, "height": 740}),
-    }.items():
-        change()
-        page.screenshot(path=artefacts / f"chat-{name}.png")
+    pictures(page, "chat")
     assert len(list(artefacts.glob("chat-*.png"))) >= 5

@@ -22,7 +22,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.serve.answer import Answers
 from sottovoce.serve.api import make_app
 from sottovoce.serve.door import LARGEST
-from sottovoce.serve.engine import Ended, Engine, Limits
+from sottovoce.serve.engine import Engine, Limits
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
 from sottovoce.serve.server import Serving, bound, keys_beside, serve
@@ -37,30 +37,6 @@ def settle(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "keys.json")
-
-
-@pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> list[str]:
-    """Answers have no last token; why they ended nevertheless."""
-    found: list[str] = []
-    real = answers.engine.submit
-
-    def submit(ask: Any, deliver: Any, name: str = "") -> Any:
-        def listening(told: Any) -> None:
-            if isinstance(told, Ended):
-                found.append(told.reason)
-            deliver(told)
-
-        object.__setattr__(ask, "stop_ids", frozenset())
-        return real(ask, listening, name)
-
-    monkeypatch.setattr(answers.engine, "submit", submit)
-    return found
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -16,6 +16,7 @@ from sottovoce.run.ledger import Ledger, Record
 from sottovoce.run.letter import Letter
 from sottovoce.run.mailbox import Mailbox
 from sottovoce.run.protect import facts as facts_of_privacy
+from sottovoce.run.stages import Stages
 from sottovoce.strategies import ServerState
 
 
@@ -28,6 +29,7 @@ class Host:
         folder: of the run.
         ledger: of that folder, open.
         post: the server's desk.
+        stages: how long the exchanges of finished rounds took, since the metrics told it last.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Host:
     ended: bool = False
     next_drawn: Cohort | None = None
     lost: int = 0
+    stages: Stages = field(default_factory=Stages)
 
     def mail(self, name: str) -> Mailbox:
         """The mail of a round, or of the run's beginning or end."""

@@ -51,6 +51,8 @@ _MOST_LOST: Final = 3
 def play_one(one: Host) -> None:
     """Ask a cohort, close the round over those whose answers count, and make it durable."""
     index = one.server.round
+    # Exchanges before the first round are of none.
+    one.post.stages.take()
     mail = one.mail(f"{index:05d}")
     drawn, one.next_drawn = one.next_drawn or next(one.cohorts), None
     cohort = _cohort(one, drawn, mail)
@@ -270,8 +272,9 @@ def note_evaluation(one: Host, index: int, answers: Mapping[str, Letter]) -> Non
     if not loss or index <= one.evaluated:
         return
     mean = sum(loss.values()) / len(loss)
+    # The model came of rounds that are over; the one under way is told with the next.
     line = {"round": index, "loss": mean, "tokens": None, "seconds": None}
-    folders.append_metrics(one.folder, line | {"stages": one.post.stages.take()})
+    folders.append_metrics(one.folder, line | {"stages": one.stages.take()})
     one.ledger.append("evaluation", {"round": index, "loss": loss})
     one.evaluated, one.loss = index, loss
     one.post.log("evaluated", {"round": index, "loss": round(mean, 4)})
@@ -297,5 +300,7 @@ def _durable(one: Host, record: RoundRecord, spent: Mapping[str, int]) -> None:
     )
     count_round(one, told.payload)
     one.post.bytes_up.clear()
+    for stage, seconds in one.post.stages.take().items():
+        one.stages.add(stage, seconds)
     one.folder.state(finished - 1).unlink(missing_ok=True)
     one.post.log("finished", {"rounds": finished, "epsilon": epsilon_of(one)})
