@@ -104,15 +104,20 @@ class Place:
         return {"model": self.model, "messages": messages, "seed": place} | more
 
 
+def federated(configuration: Path, folder: Path, *settings: str) -> None:
+    """Run a federation, whose words nobody hears."""
+    command = [*SOTTO, "run", str(configuration)]
+    for one in settings:
+        command += ["--set", one]
+    silent = subprocess.DEVNULL
+    subprocess.run(command, check=True, cwd=folder, stdout=silent, stderr=silent)
+
+
 def trained(folder: Path) -> tuple[Path, Sequence[str]]:
     """The marketplace's run, and what its customers ask."""
     run = folder / "market"
-    command = [*SOTTO, "run", str(Path(__file__).parents[1] / "examples/marketplace.toml")]
-    for one in (f"run.dir={run}", "data.max_conversations=800"):
-        command += ["--set", one]
-    subprocess.run(
-        command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    example = Path(__file__).resolve().parents[1] / "examples/marketplace.toml"
+    federated(example, folder, f"run.dir={run}", "data.max_conversations=800")
     talks = conversations(build_market(1), 1, per_shop=4)
     asked = [one.content for talk in talks for one in talk.messages if one.role == "user"]
     return run, list(dict.fromkeys(asked))[:QUESTIONS]
@@ -263,12 +268,7 @@ def first_of_100m(folder: Path) -> Iterator[Figure]:
     start = folder / "start"
     subprocess.run([*SOTTO, "init", str(start)], check=True, stdout=subprocess.DEVNULL)
     settings = [f"model.path={big.folder}", "federation.rounds=1", f"run.dir={folder / 'big'}"]
-    command = [*SOTTO, "run", str(start / "federation.toml")]
-    for one in settings:
-        command += ["--set", one]
-    subprocess.run(
-        command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    federated(start / "federation.toml", folder, *settings)
     keys = KeyFile(folder / "big-keys.json")
     free = {"Authorization": f"Bearer {keys.add('free', filtered=False)}"}
     seconds: dict[str, list[float]] = {"first": [], "pass": []}
