@@ -39,6 +39,9 @@ PARTS = (
     *(
         "您好，",
         "感谢您的",
+        "非常",
+        "谢敏",
+        "。”",
         "订单",
         "王丽华",
         "已经",
@@ -116,6 +119,15 @@ def test_a_name_keeps_what_is_behind_its_plain_words():
     found = replace(default_detector(PiiSettings()), tagger=Reads())
     assert [(s.start, s.end) for s in found.spans("our order Maria")] == [(10, 15)]
     assert found.spans("is here ") == []
+
+
+def test_nothing_begins_in_the_middle_of_the_plain_words_of_its_sentence(detector):
+    assert [(s.start, s.end) for s in detector.spans("订单Dr. Dr. ")] == [(2, 9)]
+    plain = detector.plain
+    assert plain.behind("谢谢。订单X", 4) == 5
+    assert plain.behind("感谢谢敏", 2) == 2, "here a name begins with the end of a word"
+    assert plain.behind("X订单X", 2) == 2, "behind what is not plain all waits"
+    assert plain.behind("x" * 300 + "订单X", 301) == 301
 
 
 def test_with_own_recognisers_nothing_can_be_told():

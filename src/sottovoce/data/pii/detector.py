@@ -51,7 +51,8 @@ class RuleDetector:
 
         Guarantees:
             - spans are in order, do not overlap, and refer to the text as it was given;
-            - none that the tagger read begins with a plain word;
+            - none that the tagger read begins with a plain word, or in the middle of those with which
+              its sentence begins;
             - the frame makes no difference.
         """
         return self.batch([text])[0]
@@ -92,7 +93,7 @@ class RuleDetector:
     def _read(self, text: str, tagged: Sequence[Span]) -> Iterable[Found]:
         """What the tagger read, without the plain words at its front."""
         for span in tagged:
-            start = span.start if self.plain is None else self.plain.leading(text, span.start)
+            start = span.start if self.plain is None else self.plain.behind(text, span.start)
             if start < span.end:
                 yield Found(replace(span, start=start), Rank.TAGGER, "tagged")
 

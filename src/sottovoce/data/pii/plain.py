@@ -30,6 +30,10 @@ _HAN: Final = re.compile(
 _HELD: Final = 4096
 """Words that are not looked up again."""
 
+_SENTENCE: Final = 200
+"""Characters in which the front of a sentence is looked for."""
+_OPENING: Final = re.compile(r"[”’」』）'\")\]\s]*")
+
 
 class PlainWords:
     """Tells plain words.
@@ -60,8 +64,26 @@ class PlainWords:
             start = found.end()
         return start
 
+    def behind(self, text: str, start: int) -> int:
+        """Where something begins that seems to begin at a place: behind plain words.
+
+        Behind those at the place itself, and behind those at the front of its sentence where the
+        place is in the middle of one of them, as it can be in Chinese.
+        """
+        behind = max(start, self.leading(text, _front(text, start)))
+        return self.leading(text, behind)
+
     def _look_up(self, word: str) -> bool:
         if _CAPITALISED.fullmatch(word):
             return True
         _, flags = self._lexicon.find(keys_of([word]))
         return word.islower() and int(flags[0]) == BIT["common word"]
+
+
+def _front(text: str, start: int) -> int:
+    """Where the sentence begins in which a place is; the place itself where that is far."""
+    least = max(0, start - _SENTENCE)
+    ends = [text.rfind(sign, least, start) + 1 for sign in ".!?。！？\n"]
+    front = max(ends) or (0 if least == 0 else start)
+    opened = _OPENING.match(text, front, start)
+    return front if opened is None else opened.end()
