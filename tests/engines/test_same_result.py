@@ -101,6 +101,7 @@ SLOW = {
     "flora",
     "fedper",
     "secagg, semi-honest",
+    "secagg, a part",
     "owner",
 }
 """Cases that take the same ways as others."""

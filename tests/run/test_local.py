@@ -78,7 +78,14 @@ def test_a_run_leaves_all_that_the_design_names(prepared: Prepared, tmp_path: Pa
     assert outcome.evaluations[-1].mean < outcome.evaluations[0].mean
 
 
-@pytest.mark.parametrize(("moment", "keep"), [(0, "keep"), (3, "reset"), (5, "keep")])
+@pytest.mark.parametrize(
+    ("moment", "keep"),
+    [
+        pytest.param(0, "keep", marks=pytest.mark.slow),
+        (3, "reset"),
+        (5, "keep"),
+    ],
+)
 def test_killed_and_resumed_ends_with_the_same_bits(
     prepared: Prepared, tmp_path: Path, moment: int, keep: str
 ) -> None:
