@@ -126,7 +126,7 @@ def address(answers: Any, shops: Path, tmp_path_factory: pytest.TempPathFactory)
 
     keys = KeyFile(tmp_path_factory.mktemp("open") / "keys.json")
     gate = Gate(keys, open_without=True)
-    with listening(make_app(answers, gate, Board([shops]))) as found:
+    with listening(make_app(answers, gate, Board([shops.parent]))) as found:
         yield found
 
 

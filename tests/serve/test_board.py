@@ -35,7 +35,7 @@ def without_end(run: Path) -> None:
 
 
 def test_a_finished_run_is_told_in_short_and_in_full(beside: Path) -> None:
-    board = Board([beside])
+    board = Board([beside.parent])
     [row] = board.every()
     assert (row["name"], row["state"], row["rounds"], row["of"]) == ("shops", "finished", 1, 1)
     assert (row["strategy"], row["unit"], row["epsilon"], row["budget"]) == (
@@ -77,7 +77,7 @@ def test_a_private_run_tells_what_it_spent_and_nothing_of_its_data(
     settings = (
         "privacy={unit='example', epsilon=40.0, delta=1e-3, clip_norm=1.0, max_participations=1}"
     )
-    full = Board([train_run("guarded", settings)]).one("guarded")
+    full = Board([train_run("guarded", settings).parent]).one("guarded")
     assert 0 < full["epsilon"] <= 40
     assert full["budget"] == 40
     assert full["privacy"]["delta"] == 1e-3
@@ -87,7 +87,7 @@ def test_a_private_run_tells_what_it_spent_and_nothing_of_its_data(
 
 def test_a_run_under_way_is_told_as_far_as_it_has_come(beside: Path) -> None:
     without_end(beside)
-    board = Board([beside])
+    board = Board([beside.parent])
     with Ledger.open(beside / "ledger.jsonl"):
         with (beside / "ledger.jsonl").open("ab") as file:
             file.write(b'{"index":9,"ki')
@@ -102,7 +102,7 @@ def test_a_run_under_way_is_told_as_far_as_it_has_come(beside: Path) -> None:
 def test_once_a_run_has_ended_its_files_are_checked_though_its_ledger_did_not_change(
     beside: Path,
 ) -> None:
-    board = Board([beside])
+    board = Board([beside.parent])
     without_end(beside)
     with Ledger.open(beside / "ledger.jsonl"):
         assert "stands still" in board.one("shops")["ledger"]["how"]
@@ -110,7 +110,7 @@ def test_once_a_run_has_ended_its_files_are_checked_though_its_ledger_did_not_ch
 
 
 def test_what_was_altered_is_seen(beside: Path) -> None:
-    board = Board([beside])
+    board = Board([beside.parent])
     weights = beside / "rounds" / "00001.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     found = board.one("shops")["ledger"]
@@ -130,7 +130,7 @@ def test_only_what_has_changed_is_read_again(beside: Path, monkeypatch: pytest.M
     """However many runs there are."""
     for number in range(8):
         shutil.copytree(beside, beside.parent / f"other-{number}")
-    board, reads = Board([beside]), list[str]()
+    board, reads = Board([beside.parent]), list[str]()
     monkeypatch.setattr(
         "sottovoce.serve.board.look", lambda root: reads.append(root.name) or overview.look(root)
     )
@@ -144,7 +144,7 @@ def test_only_what_has_changed_is_read_again(beside: Path, monkeypatch: pytest.M
 
 
 def test_files_are_checked_again_once_one_has_changed(beside: Path) -> None:
-    board = Board([beside])
+    board = Board([beside.parent])
     assert board.one("shops")["ledger"]["verified"] is True
     weights = beside / "rounds" / "00001.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -156,10 +156,10 @@ def test_a_folder_that_goes_away_is_no_trouble(
 ) -> None:
     gone = beside.parent / "gone"
     found = {"shops": beside, "gone": gone}
-    monkeypatch.setattr("sottovoce.serve.board.found_beside", lambda runs: found)
-    assert [row["name"] for row in Board([beside]).every()] == ["shops"]
+    monkeypatch.setattr("sottovoce.serve.board.found_in", lambda runs: found)
+    assert [row["name"] for row in Board([beside.parent]).every()] == ["shops"]
     with pytest.raises(Problem) as refused:
-        Board([beside]).one("gone")
+        Board([beside.parent]).one("gone")
     assert refused.value.status == 404
 
 
@@ -167,11 +167,11 @@ def test_many_clients_are_counted_and_not_named(
     beside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "NAMED", 1)
-    full = Board([beside]).one("shops")
+    full = Board([beside.parent]).one("shops")
     assert "north" not in json.dumps({key: full[key] for key in ("losses", "history")})
     assert len(full["participation"]) == 2
     monkeypatch.setattr(overview, "LISTED", 1)
-    assert Board([beside]).one("shops")["participation"] == []
+    assert Board([beside.parent]).one("shops")["participation"] == []
     assert (full["clients"], full["history"][0]["taking_part"]) == (2, 2)
 
 
@@ -179,14 +179,16 @@ def test_of_many_rounds_some_are_told_and_the_last_always(
     beside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "POINTS", 1)
-    assert [one["round"] for one in Board([beside]).one("shops")["losses"]] == [1]
+    assert [one["round"] for one in Board([beside.parent]).one("shops")["losses"]] == [1]
 
 
 def test_the_dashboard_is_for_keys_that_name_it(
     shelf: Any, answers: Answers, beside: Path, tmp_path: Path, listen: Any
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
-    with listen(make_app(answers, Gate(keys, open_without=True), Board([beside]))) as address:
+    with listen(
+        make_app(answers, Gate(keys, open_without=True), Board([beside.parent]))
+    ) as address:
 
         def ask(path: str, key: str = "-") -> httpx.Response:
             return httpx.get(f"{address}/v1/{path}", headers={"Authorization": f"Bearer {key}"})

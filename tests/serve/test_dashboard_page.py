@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -31,6 +32,14 @@ from sottovoce.serve.problems import Problem
 
 Visit = Callable[..., Any]
 POLL = 2000
+ALONE = {
+    "/v1/runs": 200,
+    "/v1/runs/shops": 200,
+    "/healthz": 200,
+    "/metrics": 200,
+    "/v1/models": 404,
+}
+"""What a server without models answers."""
 HIDDEN = "{ value: true, configurable: true }"
 APART = {"losses", "history", "participation", "privacy", "secure", "ledger", "data"}
 
@@ -137,7 +146,8 @@ class Board:
         return next((run for run in self.runs if run["name"] == name), None)
 
     def listed(self) -> Mapping[str, Any]:
-        return {"runs": [{key: run[key] for key in run.keys() - APART} for run in self.runs]}
+        rows = [{key: run[key] for key in run.keys() - APART} for run in self.runs]
+        return {"runs": rows, "chat": True}
 
 
 @pytest.fixture
@@ -149,7 +159,7 @@ def board() -> Board:
 def app(board: Board, keys: KeyFile) -> FastAPI:
     """Our pages and our door, before runs that are made up."""
     made = FastAPI()
-    add_pages(made)
+    add_pages(made, chat=True)
     made.add_middleware(Door, gate=Gate(keys, open_without=True), counters=Counters())
 
     @made.get("/v1/runs")
@@ -231,7 +241,7 @@ def test_a_real_run_is_watched_until_its_end(
     shutil.copytree(shops, run)
     lines = (run / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     (run / "ledger.jsonl").write_bytes(b"".join(lines[:-1]))
-    app = make_app(answers, Gate(keys, open_without=True), served.Board([run]))
+    app = make_app(answers, Gate(keys, open_without=True), served.Board([run.parent]))
     with listen(app) as address:
         with Ledger.open(run / "ledger.jsonl") as under_way:
             page = visit(f"{address}/dashboard", clock=True)
@@ -245,6 +255,21 @@ def test_a_real_run_is_watched_until_its_end(
         assert "north" in section(page, "Who took part").inner_text()
         assert "evaluate" in section(page, "Time of each round").inner_text()
         assert "PERSON" in section(page, "What was loaded, scrubbed and left out").inner_text()
+
+
+def test_without_models_the_dashboard_is_the_first_page(
+    visit: Visit, shops: Path, keys: KeyFile, listen: Any
+) -> None:
+    """Nothing is loaded, so that a server that has no base model has a dashboard."""
+    app = make_app(None, Gate(keys, open_without=True), served.Board([shops.parent]))
+    with listen(app) as address:
+        page = visit(f"{address}/")
+        page.locator("#run .state.finished").wait_for()
+        assert page.url.startswith(f"{address}/dashboard")
+        assert page.locator("#head a:visible").all_inner_texts() == ["Runs"]
+        asked = {path: httpx.get(f"{address}{path}").status_code for path in ALONE}
+        assert asked == ALONE
+        assert httpx.post(f"{address}/v1/completions", json={}).status_code == 404
 
 
 def test_a_run_that_ends_is_finished_without_a_reload(

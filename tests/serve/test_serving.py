@@ -25,7 +25,7 @@ from sottovoce.serve.door import LARGEST
 from sottovoce.serve.engine import Engine, Limits
 from sottovoce.serve.gate import Gate
 from sottovoce.serve.keys import KeyFile
-from sottovoce.serve.server import Serving, bound, keys_beside, serve
+from sottovoce.serve.server import Serving, bound, serve
 from sottovoce.serve.shelf import Shelf
 
 ASK: list[Any] = [{"role": "user", "content": "When do you open?"}]
@@ -308,6 +308,36 @@ def test_what_is_under_way_is_finished_when_the_server_is_told_to_end(
     assert threading.active_count() == count
 
 
+def test_a_dashboard_alone_reads_no_run_before_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sottovoce.serve.server.read_runs", lambda _: pytest.fail("runs are read"))
+    heard: list[Any] = []
+
+    def ready(address: str) -> None:
+        heard.append(httpx.get(f"{address}/v1/runs").json())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking: list[threading.Thread] = []
+
+    def begin(address: str) -> None:
+        asking.append(threading.Thread(target=ready, args=(address,)))
+        asking[0].start()
+
+    serve(Serving([tmp_path], port=0, models=False), begin)
+    asking[0].join()
+    assert heard == [{"runs": [], "chat": False}]
+    with pytest.raises(ConfigError, match="is no folder"):
+        serve(Serving([tmp_path / "none"], port=0, models=False))
+
+
+def test_keys_lie_where_the_runs_do(shops: Path) -> None:
+    for runs, models in (([shops], True), ([shops], False), ([shops.parent], False)):
+        serving = Serving(runs, models=models)
+        assert serving.places == [shops.parent.resolve()]
+        assert serving.key_file == shops.parent.resolve() / "keys.json"
+
+
 def test_a_line_of_a_stream_leaves_at_once() -> None:
     with bound("127.0.0.1", 0) as listener:
         listener.listen()
@@ -351,7 +381,7 @@ def test_the_command_makes_shows_and_takes_back_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "runs" / "keys.json"
-    assert keys_beside(tmp_path / "runs" / "one") == file
+    assert Serving([tmp_path / "runs" / "one"]).key_file == file
 
     def sotto(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["sotto", "key", "--keys", str(file), *arguments])

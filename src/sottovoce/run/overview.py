@@ -57,11 +57,11 @@ class Overview:
         return len(self.start.get("clients", ())) <= NAMED
 
 
-def found_beside(runs: Sequence[Path]) -> dict[str, Path]:
-    """The run folders that lie where these do, by name; of two with one name the first."""
+def found_in(places: Sequence[Path]) -> dict[str, Path]:
+    """The run folders that lie in these, by name; of two with one name the first."""
     found: dict[str, Path] = {}
-    for parent in dict.fromkeys(run.resolve().parent for run in runs):
-        for ledger in sorted(parent.glob("*/ledger.jsonl")):
+    for place in dict.fromkeys(place.resolve() for place in places):
+        for ledger in sorted(place.glob("*/ledger.jsonl")):
             found.setdefault(ledger.parent.name, ledger.parent)
     return found
 

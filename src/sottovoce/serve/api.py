@@ -23,13 +23,14 @@ from sottovoce.serve.board import Board, add_board
 from sottovoce.serve.completions import ChatForm, TextForm
 from sottovoce.serve.counters import Counters
 from sottovoce.serve.door import Door
+from sottovoce.serve.engine import Engine
 from sottovoce.serve.gate import Gate, Guest
 from sottovoce.serve.pages import add_pages
 from sottovoce.serve.problems import Problem
 from sottovoce.serve.reading import Said
 from sottovoce.serve.responses import ResponseForm
 from sottovoce.serve.shapes import ChatRequest, CompletionRequest, ResponsesRequest
-from sottovoce.serve.shelf import Entry
+from sottovoce.serve.shelf import Entry, Shelf
 
 Asked = ChatRequest | CompletionRequest | ResponsesRequest
 Chunks = AsyncIterator[Mapping[str, Any]]
@@ -66,11 +67,12 @@ _GONE: Final = 499
 """The status of an answer that nobody waits for any more, in the log's words of many servers."""
 
 
-def make_app(answers: Answers, gate: Gate, board: Board | None = None) -> FastAPI:
+def make_app(answers: Answers | None, gate: Gate, board: Board | None = None) -> FastAPI:
     """The application.
 
     Args:
-        answers: answers requests; its engine is closed by whoever made it.
+        answers: answers requests; its engine is closed by whoever made it. None where no model is
+            served.
         gate: says who may ask what.
         board: tells how runs go; None tells nothing of them.
 
@@ -81,16 +83,17 @@ def make_app(answers: Answers, gate: Gate, board: Board | None = None) -> FastAP
     """
     counters = Counters()
     app = FastAPI(title="Sottovoce", docs_url=None, redoc_url=None)
-    desk = _Desk(answers, gate, counters)
     app.add_middleware(Door, gate=gate, counters=counters)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    _add_answers(app, desk)
-    _add_facts(app, desk)
+    if answers is not None:
+        _add_answers(app, _Desk(answers, gate, counters))
+        _add_models(app, gate, answers.shelf)
+    _add_state(app, counters, None if answers is None else answers.engine)
     if board is not None:
-        add_board(app, gate, board, _REFUSALS)
-    add_pages(app)
+        add_board(app, gate, board, _REFUSALS, chat=answers is not None)
+    add_pages(app, chat=answers is not None)
     return app
 
 
@@ -134,7 +137,7 @@ def _add_answers(app: FastAPI, desk: _Desk) -> None:
         )
 
 
-def _add_facts(app: FastAPI, desk: _Desk) -> None:
+def _add_models(app: FastAPI, gate: Gate, shelf: Shelf) -> None:
     began = int(time.time())
 
     def described(entry: Entry) -> dict[str, Any]:
@@ -143,27 +146,30 @@ def _add_facts(app: FastAPI, desk: _Desk) -> None:
     @app.get("/v1/models", responses=_REFUSALS)
     async def models(request: Request) -> dict[str, Any]:
         """The models that this key may ask."""
-        found = desk.gate.models(_guest(request), desk.answers.shelf.entries)
+        found = gate.models(_guest(request), shelf.entries)
         return {"object": "list", "data": [described(entry) for entry in found]}
 
     @app.get("/v1/models/{model:path}", responses=_REFUSALS)
     async def model(request: Request, model: str) -> dict[str, Any]:
         """One of them."""
-        return described(desk.gate.model(_guest(request), desk.answers.shelf.entries, model))
+        return described(gate.model(_guest(request), shelf.entries, model))
 
+
+def _add_state(app: FastAPI, counters: Counters, engine: Engine | None) -> None:
     @app.get("/healthz", responses={503: {"model": ErrorBody}})
     async def healthz() -> dict[str, str]:
         """Whether requests are answered."""
-        if desk.answers.engine.closed:
+        if engine is not None and engine.closed:
             raise Problem(503, "The server is stopping.", code="server_stopping")
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> str:
         """Counts for Prometheus."""
-        engine = desk.answers.engine
+        if engine is None:
+            return counters.text({})
         now = {"requests_running": engine.running, "requests_waiting": engine.waiting}
-        return desk.counters.text(now)
+        return counters.text(now)
 
 
 def _guest(request: Request) -> Guest:

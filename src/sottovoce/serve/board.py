@@ -1,4 +1,4 @@
-"""What the dashboard asks: how the runs beside those that are served go. Nothing is written."""
+"""What the dashboard asks: how runs go. Nothing is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from sottovoce.run.overview import (
     Overview,
     checked_ledger,
-    found_beside,
+    found_in,
     in_full,
     in_short,
     look,
@@ -35,15 +35,15 @@ class Board:
     """Reads run folders, and reads again only what has changed.
 
     Args:
-        runs: those that are served; what lies beside them is told as well.
+        places: folders in which run folders lie.
 
     Guarantees:
         - many may ask at once, and none waits for the files of a run but who asks for that run;
         - a folder that goes away meanwhile is no trouble.
     """
 
-    def __init__(self, runs: Sequence[Path]) -> None:
-        self._runs = runs
+    def __init__(self, places: Sequence[Path]) -> None:
+        self._places = places
         self._rows: Kept[dict[str, Any]] = {}
         self._seen: Kept[Overview] = {}
         self._checked: Kept[Mapping[str, Any]] = {}
@@ -53,7 +53,7 @@ class Board:
         """All runs, the one that changed last first."""
         rows = list[dict[str, Any]]()
         with self._reading:
-            for root in found_beside(self._runs).values():
+            for root in found_in(self._places).values():
                 with suppress(FileNotFoundError):
                     rows.append(self._row(root))
         return sorted(rows, key=lambda row: (-row["changed"], row["name"]))
@@ -64,7 +64,7 @@ class Board:
         Raises:
             Problem: 404 where there is none of this name.
         """
-        root = found_beside(self._runs).get(name)
+        root = found_in(self._places).get(name)
         try:
             if root is None:
                 raise FileNotFoundError
@@ -111,14 +111,22 @@ def _of_files(root: Path) -> object:
     return len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 
-def add_board(app: FastAPI, gate: Gate, board: Board, refusals: Refusals) -> None:
-    """Give the application its two addresses."""
+def add_board(app: FastAPI, gate: Gate, board: Board, refusals: Refusals, *, chat: bool) -> None:
+    """Give the application its two addresses.
+
+    Args:
+        app: the application.
+        gate: says who may see them.
+        board: tells how runs go.
+        refusals: what may be answered instead.
+        chat: whether models answer beside them.
+    """
 
     @app.get("/v1/runs", responses=refusals)
     def runs(request: Request) -> dict[str, Any]:
         """How the runs go, each in a few words."""
         gate.require_dashboard(_guest(request))
-        return {"runs": board.every()}
+        return {"runs": board.every(), "chat": chat}
 
     @app.get("/v1/runs/{name}", responses=refusals)
     def run(request: Request, name: str) -> dict[str, Any]:

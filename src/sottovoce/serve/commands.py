@@ -13,7 +13,11 @@ import typer
 from sottovoce.errors import UsageError
 
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Run folders of one base model.")
+    list[Path],
+    typer.Argument(
+        metavar="RUN [RUN ...]",
+        help="Run folders of one base model; with --dashboard also folders in which runs lie.",
+    ),
 ]
 Keys = Annotated[
     Path | None,
@@ -33,6 +37,9 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     keys: Keys = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show how runs go, and load no model.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Chat with the models of runs in a browser or by OpenAI's clients, and watch runs go."""
@@ -42,10 +49,11 @@ def serve(
     log_as_lines("info")
 
     def ready(address: str) -> None:
-        told = f"{address} in a browser, {address}/v1 for programs; Ctrl-C ends it"
+        programs = "" if dashboard else f", {address}/v1 for programs"
+        told = f"{address} in a browser{programs}; Ctrl-C ends it"
         _tell({"address": address, "base_url": f"{address}/v1"}, told, json)
 
-    serve(Serving(tuple(runs), host, port, keys), ready)
+    serve(Serving(tuple(runs), host, port, keys, models=not dashboard), ready)
 
 
 def key(

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 _POLICY: Final = "; ".join(
     (
@@ -61,15 +61,21 @@ _PARTS: Final = (
     "style.css",
     "texts.js",
 )
-_PAGES: Final = {"/": "chat.html", "/dashboard": "dashboard.html"} | {
+_CHAT: Final = "/"
+_DASHBOARD: Final = "/dashboard"
+_PAGES: Final = {_CHAT: "chat.html", _DASHBOARD: "dashboard.html"} | {
     f"/pages/{name}": name for name in _PARTS
 }
 ADDRESSES: Final = frozenset(_PAGES)
 """All addresses of pages and of what they consist of."""
 
 
-def add_pages(app: FastAPI) -> None:
+def add_pages(app: FastAPI, *, chat: bool) -> None:
     """Let an application answer with the pages.
+
+    Args:
+        app: the application.
+        chat: whether there is somebody to talk to; without, the dashboard is the first page.
 
     Guarantees:
         - only the files of the table can be reached, whatever an address says;
@@ -77,7 +83,13 @@ def add_pages(app: FastAPI) -> None:
         - the pages stand in no description of the API.
     """
     for address, name in _PAGES.items():
-        _add(app, address, name)
+        if address != _CHAT or chat:
+            _add(app, address, name)
+    if not chat:
+
+        @app.get(_CHAT, include_in_schema=False)
+        async def first() -> Response:
+            return RedirectResponse(_DASHBOARD, headers=_HEADERS)
 
 
 def _add(app: FastAPI, address: str, name: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,12 +34,13 @@ class Serving:
     """What is served, to whom, and how long the end may take.
 
     Args:
-        runs: run folders of one base model.
+        runs: run folders of one base model; without ``models`` also folders in which runs lie.
         host: the address to listen at.
         port: 0 takes one that is free.
         keys: the file with the keys.
         limits: what is taken on at once.
         patience: seconds in which what is under way may be finished, once it is told to end.
+        models: whether the models of the runs answer; without, only how runs go is told.
     """
 
     runs: Sequence[Path]
@@ -48,16 +49,20 @@ class Serving:
     keys: Path | None = None
     limits: Limits = field(default_factory=Limits)
     patience: int = 30
+    models: bool = True
+
+    @property
+    def places(self) -> Sequence[Path]:
+        """The folders in which the runs lie; what lies beside them there is told of as well."""
+        found = [run.resolve() for run in self.runs]
+        if self.models:
+            return [run.parent for run in found]
+        return [run.parent if (run / "ledger.jsonl").is_file() else run for run in found]
 
     @property
     def key_file(self) -> Path:
         """Where the keys lie; beside the first run where nothing else is said."""
-        return keys_beside(self.runs[0]) if self.keys is None else self.keys
-
-
-def keys_beside(run: Path) -> Path:
-    """The file with the keys of servers of this run and of those beside it."""
-    return run.resolve().parent / "keys.json"
+        return self.places[0] / "keys.json" if self.keys is None else self.keys
 
 
 def serve(serving: Serving, ready: Callable[[str], None] | None = None) -> None:
@@ -72,20 +77,39 @@ def serve(serving: Serving, ready: Callable[[str], None] | None = None) -> None:
         - a second signal ends it without waiting.
 
     Raises:
-        ConfigError: the address cannot be used, or the runs cannot be served together.
+        ConfigError: the address cannot be used, the runs cannot be served together, or there is no
+            run to be shown.
     """
-    with bound(serving.host, serving.port) as listener:
-        runs = read_runs(serving.runs)
-        filter_of = ReplyFilters([run.config.data.pii for run in runs])
-        shelf = open_shelf(runs)
-        filter_of.wait()
+    with bound(serving.host, serving.port) as listener, ExitStack() as stack:
+        answers = stack.enter_context(_answers(serving)) if serving.models else None
+        if answers is None:
+            _require_folders(serving.runs)
         gate = Gate(KeyFile(serving.key_file), open_without=is_loopback(serving.host))
-        with Engine(shelf.model.base, shelf.model.applied_to_rows, serving.limits) as engine:
-            answers = Answers(shelf, engine, filter_of=filter_of)
-            app = make_app(answers, gate, Board(serving.runs))
-            if warning := gate.warning():
-                _log.warning(warning)
-            asyncio.run(_run(app, listener, serving.patience, ready))
+        app = make_app(answers, gate, Board(serving.places))
+        if warning := gate.warning():
+            _log.warning(warning)
+        asyncio.run(_run(app, listener, serving.patience, ready))
+
+
+@contextmanager
+def _answers(serving: Serving) -> Iterator[Answers]:
+    """Whoever answers for the models, once all is loaded."""
+    runs = read_runs(serving.runs)
+    filter_of = ReplyFilters([run.config.data.pii for run in runs])
+    shelf = open_shelf(runs)
+    filter_of.wait()
+    with Engine(shelf.model.base, shelf.model.applied_to_rows, serving.limits) as engine:
+        yield Answers(shelf, engine, filter_of=filter_of)
+
+
+def _require_folders(runs: Sequence[Path]) -> None:
+    for run in runs:
+        if not run.is_dir():
+            raise ConfigError(
+                f"{run} is no folder",
+                allowed="a run folder, or a folder in which runs lie",
+                remedy="Name the folder that run.dir lies in; a run that begins later is shown, too",
+            )
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 // The dashboard: asks every two seconds while somebody looks, and shows what came.
 import { Refused, ask } from "./ask.js";
-import { frame } from "./frame.js";
+import { frame, showChat } from "./frame.js";
 import { say, word } from "./language.js";
 import { make } from "./node.js";
 import { clock } from "./numbers.js";
@@ -47,7 +47,9 @@ function announce() {
 
 async function look() {
   const text = JSON.stringify(runs);
-  runs = (await json("/v1/runs")).runs;
+  const every = await json("/v1/runs");
+  runs = every.runs;
+  showChat(every.chat);
   const name = chosen();
   if (JSON.stringify(runs) !== text) {
     showRuns(list, runs, name);

@@ -68,6 +68,11 @@ function link(address, name) {
   return word(make("a", { href: address, "aria-current": here ? "page" : null }), name);
 }
 
+/** Some servers have a dashboard alone. */
+export function showChat(there) {
+  document.querySelector('#head a[href="/"]').hidden = !there;
+}
+
 /** Draw the head of the page. */
 export function frame() {
   const places = make("nav", {}, link("/", "chat"), link("/dashboard", "dashboard"));
