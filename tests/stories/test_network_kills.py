@@ -123,6 +123,8 @@ SOAK: dict[str, Any] = {
     "secure": SMALL["secure"],
     "network": {"round_deadline_s": 120.0},
 }
+SOAK_PAUSE_S = (20, 60)
+"""Between two kills. With sixteen sites on two cores a site that begins anew takes ten of them."""
 talks_of_shops = network_demo._talks
 SETTLED = 20
 """Rounds after which a process holds all that it will hold."""
@@ -182,7 +184,7 @@ def test_random_kills_lose_no_round_and_no_memory(
             if what == "vault":
                 one.start_site(name)
             after = memory(one, spared) or before
-            until = time.monotonic() + draw.uniform(5, 25)
+            until = time.monotonic() + draw.uniform(*SOAK_PAUSE_S)
             while time.monotonic() < until and one.server.poll() is None:
                 time.sleep(0.2)
         told = one.finish(5)
