@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def world(shared: World) -> Iterator[World]:
     shared.close()
 
 
-def of(world: World, run: str, **secure: Any) -> Any:
-    return world.config(run, secure=SECAGG | secure, federation={"rounds": 3})
+def of(world: World, run: str, rounds: int = 3, **secure: Any) -> Any:
+    return world.config(run, secure=SECAGG | secure, federation={"rounds": rounds})
 
 
 def expected(world: World, run: str, **secure: Any) -> str:
@@ -104,8 +105,18 @@ def _fresh(world: World, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", ["keys", "shares", "round", "survivors", "unmask", "finish"])
-@pytest.mark.parametrize("who", ["server", "site"])
+STAGES = ("keys", "shares", "round", "survivors", "unmask", "finish")
+AT_ONCE = {("server", "shares"), ("server", "unmask"), ("site", "round"), ("site", "unmask")}
+"""Kills that the quick tests try; the slow ones try all."""
+
+
+@pytest.mark.parametrize(
+    ("who", "stage"),
+    [
+        pytest.param(*kill, marks=() if kill in AT_ONCE else pytest.mark.slow)
+        for kill in product(("server", "site"), STAGES)
+    ],
+)
 def test_killed_at_any_stage_it_ends_as_if_undisturbed(
     world: World, undisturbed: str, stage: str, who: str
 ) -> None:
@@ -210,7 +221,7 @@ def test_a_sum_on_other_terms_is_refused(world: World, case: str, change: Any, w
             seen.append(answer.facts["error"])
 
     carrier.before = alter
-    world.host(of(world, f"terms-{case}"), carrier)
+    world.host(of(world, f"terms-{case}", rounds=1), carrier)
     assert why in seen[0]
 
 
@@ -251,7 +262,7 @@ def with_roster(world: World, case: str, lines: Mapping[str, str]) -> tuple[Memo
 
 def test_a_site_that_pins_nobody_takes_part_in_no_sum(world: World) -> None:
     carrier, vault = with_roster(world, "none", {})
-    one = world.host(of(world, "roster-none"), carrier)
+    one = world.host(of(world, "roster-none", rounds=1), carrier)
     vault.close()
     assert one.known.clients == tuple(world.names[1:])
     assert any(
@@ -263,8 +274,9 @@ def test_a_site_with_another_roster_is_in_no_sum_with_the_others(world: World) -
     """Their terms differ, so it refuses; where too few are left without it, there is no sum."""
     fake = make_keys(world.root / "fake-keys", world.names[1])
     carrier, vault = with_roster(world, "forged", {**world.lines, world.names[1]: fake})
+    config = world.config("roster-forged", secure=SECAGG, network={"round_deadline_s": 0.3})
     with pytest.raises(SottovoceError, match="had no sum in 6 attempts"):
-        world.host(of(world, "roster-forged"), carrier)
+        world.host(config, carrier)
     vault.close()
     told = [fields for event, fields in world.log if event == "sum aborted"]
     assert world.names[0] in told[0]["without"]

@@ -24,7 +24,7 @@ ADAMW = {"optimizer": "adamw", "learning_rate": 0.01}
 
 def settings(folder: Path, **changes: object) -> Config:
     tree: dict[str, object] = {
-        "run": {"dir": str(folder)},
+        "run": {"dir": str(folder), "threads": 1},
         "data": {"path": "marketplace", "max_conversations": 160, "validation_fraction": 0.2},
         "train": {"batch_size": 2, "max_length": 64, "steps_per_round": 3},
         "federation": {"rounds": 3},
@@ -119,7 +119,7 @@ def test_fedsgd_is_gradient_descent_on_the_union(prepared: Prepared, tmp_path: P
     small = tuple(replace(party, train=party.train[:3]) for party in prepared.parties)
     config = make_config(
         {
-            "run": {"dir": str(tmp_path / "run")},
+            "run": {"dir": str(tmp_path / "run"), "threads": 1},
             "data": {"path": "marketplace", "max_conversations": 160, "validation_fraction": 0.2},
             "train": {"learning_rate": 0.5, "max_length": 64},
             "federation": {"rounds": 3, "strategy": "fedsgd"},

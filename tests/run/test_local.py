@@ -26,9 +26,9 @@ from sottovoce.train import Progress
 
 def settings(folder: Path, **changes: object) -> Config:
     tree: dict[str, object] = {
-        "run": {"dir": str(folder)},
-        "data": {"path": "marketplace", "max_conversations": 160, "validation_fraction": 0.2},
-        "train": {"steps_per_round": 2, "batch_size": 2, "max_length": 96, "learning_rate": 0.01},
+        "run": {"dir": str(folder), "threads": 1},
+        "data": {"path": "marketplace", "max_conversations": 80, "validation_fraction": 0.2},
+        "train": {"steps_per_round": 2, "batch_size": 2, "max_length": 64, "learning_rate": 0.01},
         "federation": {"rounds": 3},
         "privacy": {"unit": "none"},
         "evaluate": {"answers_per_client": 1, "max_new_tokens": 8, "resamples": 50},

@@ -26,7 +26,7 @@ from sottovoce.update import flatten
 def settings(folder: Path, **federation: object) -> Config:
     return make_config(
         {
-            "run": {"dir": str(folder), "evaluate_every": 2},
+            "run": {"dir": str(folder), "threads": 1, "evaluate_every": 2},
             "data": {"path": "marketplace", "max_conversations": 120, "validation_fraction": 0.3},
             "train": {"batch_size": 2, "max_length": 96, "steps_per_round": 3},
             "federation": {"rounds": 2, **federation},

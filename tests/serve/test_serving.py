@@ -172,6 +172,25 @@ def test_errors_have_one_shape_wherever_they_arise(address: str) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (None, True),
+        ("application/x-www-form-urlencoded", True),  # what curl -d says where nothing else is said
+        ("application/json", False),
+        ("application/problem+json; charset=utf-8", False),
+    ],
+)
+def test_json_that_is_not_said_to_be_json_is_told_so(
+    address: str, kind: str | None, told: bool
+) -> None:
+    head = {} if kind is None else {"Content-Type": kind}
+    answer = httpx.post(f"{address}/v1/completions", content=b"[]", headers=head)
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert ("Content-Type: application/json" in message) == told, message
+
+
 def test_numbers_name_nobody(address: str) -> None:
     with httpx.Client(base_url=address) as client:
         asked = {"model": "shops:north", "messages": ASK, "max_tokens": 3, "temperature": 0}

@@ -313,8 +313,17 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     place = [str(part) for part in found[0]["loc"][1:]] if found else []
     param = ".".join(place) or None
     told = str(found[0]["msg"]) if found else "The request cannot be read."
+    if param is None and not _says_json(request):
+        told = "The body is not read as JSON: send it with Content-Type: application/json."
     message = f"{param}: {told}" if param else told
     return await _on_problem(request, Problem(400, message, code="invalid_value", param=param))
+
+
+def _says_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
