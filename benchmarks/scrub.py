@@ -20,6 +20,7 @@ import argparse
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ from sottovoce.data.pii.span import NAMED, STRUCTURED, Detector
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENGLISH: Final = ROOT.parent / "shared/data/presidio-synthetic-pii/synthetic_pii.jsonl"
+MEDICAL: Final = ROOT.parent / "shared/data/medquad-sample/medquad.jsonl"
 CHINESE: Final = ROOT / "tests/vectors/scrub_zh.jsonl"
 KIND_OF: Final[Mapping[str, str]] = {
     "PERSON": "PERSON",
@@ -161,6 +163,23 @@ def _together(scores: Iterable[Score]) -> Score:
     return whole
 
 
+def medicine(detector: RuleDetector) -> Iterator[Figure]:
+    """What is found in answers about illnesses, of which hardly any names anybody but its discoverer."""
+    if not MEDICAL.exists():
+        raise SystemExit(f"the shared data folder has no {MEDICAL.name}; see its SOURCE.md")
+    lines = MEDICAL.read_text(encoding="utf-8").splitlines()
+    texts = [str(json.loads(line)["answer"]) for line in lines]
+    size = sum(map(len, texts))
+    found: Counter[str] = Counter()
+    for place in range(0, len(texts), TOGETHER):
+        for spans in detector.batch(texts[place : place + TOGETHER]):
+            found.update(span.kind for span in spans)
+    rates = {kind: count * 10**6 / size for kind, count in sorted(found.items())}
+    setting = "answers of MedQuAD"
+    people = rates.pop("PERSON", 0.0)
+    yield Figure("people_per_million_characters_medical", setting, people, facts=rates)
+
+
 def speed(detector: RuleDetector) -> Iterator[Figure]:
     """Megabytes of UTF-8 a second, English and Chinese in turns, in texts as long as a conversation."""
     lines = [one.text for pair in zip(english(), chinese(), strict=False) for one in pair]
@@ -177,7 +196,7 @@ def speed(detector: RuleDetector) -> Iterator[Figure]:
     yield Figure("mb_per_second", setting, statistics.median(rates), at_least=0.3, facts=facts)
 
 
-PARTS: Final = {"accuracy": accuracy, "speed": speed}
+PARTS: Final = {"accuracy": accuracy, "medicine": medicine, "speed": speed}
 
 
 def main() -> None:

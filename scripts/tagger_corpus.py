@@ -13,7 +13,9 @@ import numpy as np
 import tiny_grammar_en
 import tiny_grammar_zh
 from tagger_fill_en import EnglishValues
+from tagger_fill_plain import plain
 from tagger_fill_zh import ChineseValues
+from tagger_medicine import MEDICINE_EN, PATIENTS_EN, MedicalValues
 from tagger_names import Names
 from tagger_plain import PLAIN_EN, PLAIN_ZH
 from tagger_templates_china import ADDRESSES_ZH, NOTHING_ZH, ORGANISATIONS_ZH, PLACES_ZH
@@ -93,20 +95,22 @@ def _lines(text: str) -> tuple[str, ...]:
 def groups() -> list[Group]:
     """All patterns."""
     return [
-        Group(False, _lines(PEOPLE_EN), 0.24),
+        Group(False, _lines(PEOPLE_EN), 0.26),
         Group(False, _lines(ORGANISATIONS_EN), 0.09),
         Group(False, _lines(PLACES_EN), 0.07),
         Group(False, _lines(ADDRESSES_EN), 0.10),
-        Group(False, _lines(NOTHING_EN), 0.08),
+        Group(False, _lines(NOTHING_EN), 0.10),
         Group(False, _TALK, 0.03),
         Group(False, _lines(PLAIN_EN), 0.04),
-        Group(True, _lines(PEOPLE_ZH), 0.17),
-        Group(True, _lines(ORGANISATIONS_ZH), 0.05),
-        Group(True, _lines(PLACES_ZH), 0.04),
-        Group(True, _lines(ADDRESSES_ZH), 0.05),
-        Group(True, _lines(NOTHING_ZH), 0.08),
+        Group(False, _lines(MEDICINE_EN), 0.09),
+        Group(False, _lines(PATIENTS_EN), 0.02),
+        Group(True, _lines(PEOPLE_ZH), 0.22),
+        Group(True, _lines(ORGANISATIONS_ZH), 0.06),
+        Group(True, _lines(PLACES_ZH), 0.05),
+        Group(True, _lines(ADDRESSES_ZH), 0.06),
+        Group(True, _lines(NOTHING_ZH), 0.10),
         Group(True, _TALK, 0.02),
-        Group(True, _lines(PLAIN_ZH), 0.04),
+        Group(True, _lines(PLAIN_ZH), 0.05),
     ]
 
 
@@ -129,7 +133,7 @@ class Corpus:
         english = EnglishValues(names, rng)
         chinese = ChineseValues(english)
         self._slots = {
-            False: _Slots(english.named(), english.plain()),
+            False: _Slots(english.named(), plain(english) | MedicalValues(english).slots()),
             True: _Slots(chinese.named(), chinese.plain()),
         }
         self._rules = {

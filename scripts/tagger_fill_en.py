@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -13,20 +12,16 @@ from tagger_values import (
     COIN_A,
     COIN_B,
     COIN_C,
-    COLOURS,
-    DAYS,
     FIRM_ENDS,
     FIRM_KNOWN,
     FIRM_NOUNS,
     FIRM_WORDS,
     FOREIGN,
-    LANGUAGES,
-    MONTHS,
     POSTAL_AREAS,
     STREET_NAMES,
     STREETS,
 )
-from tagger_words import ACRONYMS, DRUGS_EN, NATIONS, PRODUCTS_EN, WORDS_EN, words
+from tagger_words import WORDS_EN, words
 
 T = TypeVar("T")
 
@@ -46,6 +41,7 @@ class EnglishValues:
         self._common_given = names.given[:1100]
         self._common_family = names.family[:1300]
         self._common_cities = names.cities[:160]
+        self._common_words = [*WORDS_EN, *names.words]
 
     def pick(self, values: Sequence[T]) -> T:
         """One of several values, each equally likely."""
@@ -58,6 +54,10 @@ class EnglishValues:
     def number(self, low: int, high: int) -> int:
         """A whole number, both ends included."""
         return low + int(self.rng.random() * (high - low + 1))
+
+    def word(self) -> str:
+        """A plain word, most often a common one."""
+        return self.pick(self.names.dictionary if self.chance(0.15) else self._common_words)
 
     # --- people ---------------------------------------------------------------------------------
 
@@ -324,108 +324,6 @@ class EnglishValues:
         return f"{first}{rest}.{pick(ends)}".replace(" ", "").lower()
 
     # --- what is nobody's -----------------------------------------------------------------------
-
-    def plain(self) -> dict[str, Callable[[], str]]:
-        """Slots whose values are no personal name."""
-        n, pick = self.number, self.pick
-        fillers = [*WORDS_EN, *self.names.words]
-        return {
-            "acr": lambda: (
-                pick(ACRONYMS)
-                if self.chance(0.85)
-                else "".join(chr(65 + n(0, 25)) for _ in range(n(2, 4)))
-            ),
-            "initial": lambda: chr(65 + n(0, 25)),
-            "phone": lambda: re.sub(
-                "#",
-                lambda _: str(n(0, 9)),
-                pick(
-                    [
-                        "###-###-####",
-                        "(###)###-####x###",
-                        "+## ### ### ###",
-                        "0### ## ## ##",
-                        "##########",
-                        "+1-###-###-####",
-                    ]
-                ),
-            ),
-            "email": lambda: (
-                (
-                    f"{self.first()}{pick(['.', '', '_', '-', pick('ABCDEFGHJKLMNRSTW')])}"
-                    f"{self.last()}{pick(['', '', str(n(1, 99))])}@{self.domain()}"
-                ).replace(" ", "")
-                if self.chance(0.5)
-                else (f"{self.first()}{pick(['.', '_', ''])}{self.last()}@{self.domain()}")
-                .lower()
-                .replace(" ", "")
-            ),
-            "iban": lambda: (
-                f"{pick(['DE', 'GB', 'FR', 'NL', 'ES', 'IT', 'SE', 'CH'])}{n(10, 99)}"
-                + pick(["", " "])
-                + pick(["".join, " ".join])(
-                    [
-                        pick([f"{n(1000, 9999)}", "".join(chr(65 + n(0, 25)) for _ in range(4))])
-                        for _ in range(n(3, 6))
-                    ]
-                )
-            ),
-            "domain": self.domain,
-            "url": lambda: f"www.{pick(fillers)}{pick(fillers)}.example",
-            "card": lambda: " ".join(str(n(1000, 9999)) for _ in range(4)).replace(
-                " ", pick(["", " ", "-"])
-            ),
-            "num": lambda: pick(
-                [str(n(1, 30)), str(n(100, 99999)), f"{pick('ABKPQX')}{n(10, 99)}-{n(1000, 9999)}"]
-            ),
-            "date": lambda: pick(
-                [
-                    f"{n(1, 28)} {pick(MONTHS)} {n(1950, 2026)}",
-                    f"{pick(MONTHS)} {n(1, 28)}, {n(1950, 2026)}",
-                    f"{n(1, 12):02d}/{n(1, 28):02d}/{n(1950, 2026)}",
-                    f"{n(1950, 2026)}-{n(1, 12):02d}-{n(1, 28):02d}",
-                    f"{pick(MONTHS)} {n(1, 28)}",
-                ]
-            ),
-            "time": lambda: pick(
-                [
-                    f"{n(0, 23)}:{n(0, 59):02d}",
-                    f"{n(1, 12)} {pick(['am', 'pm', 'p.m.'])}",
-                    f"{n(1, 12)}{pick(['am', 'pm'])}",
-                ]
-            ),
-            "day": lambda: pick(DAYS),
-            "weekday": lambda: pick(DAYS),
-            "month": lambda: pick(MONTHS),
-            "year": lambda: str(n(1890, 2026)),
-            "age": lambda: str(n(1, 99)),
-            "money": lambda: pick(
-                [
-                    f"${n(1, 9999)}",
-                    f"{n(1, 999)} euros",
-                    f"£{n(1, 99)}.{n(10, 99)}",
-                    f"{n(1, 90)} million dollars",
-                    f"USD {n(10, 99999)}",
-                ]
-            ),
-            "product": lambda: pick(PRODUCTS_EN),
-            "job": lambda: (
-                pick(self.names.jobs).lower() if self.chance(0.5) else pick(self.names.jobs)
-            ),
-            "drug": lambda: pick(DRUGS_EN),
-            "nat": lambda: pick(NATIONS),
-            "language": lambda: pick(LANGUAGES),
-            "colour": lambda: pick(COLOURS),
-            "sign": lambda: pick(["!", ".", "?", "...", ",", " :)", "!!"]),
-            "word": lambda: pick(fillers),
-            "Word": lambda: pick(fillers).capitalize(),
-            "WORD": lambda: pick(fillers).upper(),
-            "bar": lambda: "|",
-            "lb": lambda: "{",
-            "rb": lambda: "}",
-            "lt": lambda: "<",
-            "gt": lambda: ">",
-        }
 
     def named(self) -> dict[str, tuple[str, Callable[[], str]]]:
         """Slots whose values are to be found, with their kind."""

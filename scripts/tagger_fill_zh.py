@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tagger_fill_en import EnglishValues
+from tagger_fill_plain import plain
 from tagger_names import HAN_GIVEN, HAN_SURNAMES_OF_TWO, transliterated
 from tagger_words import DRUGS_ZH, PRODUCTS_ZH, WORDS_ZH, words
 
@@ -258,7 +259,7 @@ class ChineseValues:
         """Slots whose values are no personal name."""
         n, pick = self.number, self.pick
         fillers = [*WORDS_ZH, *self.names.han_words]
-        others = self.english.plain()
+        others = plain(self.english)
         own: dict[str, Callable[[], str]] = {
             "phone": lambda: f"1{pick('35789')}{n(100000000, 999999999)}",
             "num": lambda: pick(

@@ -66,7 +66,7 @@ def _listed(names: Names) -> _Entries:
     entries.mark(_split([*STREETS, *_STREET_WORDS]), "street word")
     entries.mark(_split([*FIRM_ENDS, *FIRM_NOUNS, *FIRM_KNOWN]) - plain, "firm word")
     entries.mark(_TITLES, "title")
-    entries.mark(plain, "common word")
+    entries.mark((*plain, *names.dictionary), "common word")
     entries.mark(names.han_family, "Han surname")
     entries.mark(HAN_SURNAMES_OF_TWO, "Han surname of two")
     entries.mark([*HAN_GIVEN, *"".join(names.han_given)], "Han given name")

@@ -107,6 +107,7 @@ class Names:
         countries: countries and regions.
         jobs: occupations in English.
         words: plain English words.
+        dictionary: many more that are no name either.
         han_family: Chinese surnames with one character, the frequent ones first.
         han_places: Chinese towns, districts and provinces, with their ending.
         han_countries: countries in Chinese.
@@ -124,6 +125,7 @@ class Names:
     countries: list[str]
     jobs: list[str]
     words: list[str]
+    dictionary: list[str]
     han_family: list[str]
     han_places: list[str]
     han_countries: list[str]
@@ -194,8 +196,12 @@ def transliterated() -> tuple[list[str], list[str]]:
     return list(_TRANSLITERATED_GIVEN), list(_TRANSLITERATED_FAMILY)
 
 
-def load_names() -> Names:
-    """Read all lists."""
+def load_names(dictionary: Iterable[str]) -> Names:
+    """Read all lists.
+
+    Args:
+        dictionary: English words in small letters, some of which are names as well.
+    """
     given = [name for place in LOCALES for name in _listed("person", place, _GIVEN)]
     family = [name for place in LOCALES for name in _listed("person", place, _FAMILY)]
     towns = [name for place in LOCALES for name in _listed("address", place, _CITY)]
@@ -207,6 +213,8 @@ def load_names() -> Names:
     han = [*_listed("address", "zh_CN", re.compile("^(cities|provinces|districts)$"))]
     surnames = [*HAN_SURNAMES_MORE, *_listed("person", "zh_CN", re.compile("^last_names$"))]
     lorem = [*_listed("lorem", "en_US", re.compile("word_list")), *listed("en")]
+    personal = {part.lower() for name in (*given, *family) for part in name.split()}
+    personal |= {name.lower() for name in (*EXTRA_GIVEN, *EXTRA_FAMILY)}
     return Names(
         given=_latin([*EXTRA_GIVEN, *given]),
         family=_latin([*EXTRA_FAMILY, *family]),
@@ -214,6 +222,7 @@ def load_names() -> Names:
         countries=_latin([*lands, *(state for state in states if len(state) > 3)]),
         jobs=_latin(_listed("job", "en_US", re.compile("jobs"))),
         words=list(dict.fromkeys(lorem)),
+        dictionary=[word for word in dictionary if word not in personal],
         han_family=list(dict.fromkeys(name for name in surnames if len(name) == 1)),
         han_places=list(dict.fromkeys([*CHINA_MORE, *han, *chinese])),
         han_countries=list(dict.fromkeys(_listed("address", "zh_CN", re.compile("countries")))),

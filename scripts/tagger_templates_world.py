@@ -161,6 +161,27 @@ NOTHING_EN: Final = """
 [α|β|γ|ε|δ|σ|λ|π|μ|θ|x|n|k] [=|{lt}|≤|{gt}|≥|is|and|or|of] [{num}|δ|n|1e-5|0.{num}][,|.|] {word} {word2}
 {word} {num}¶{word2} {num2}¶{Word3} {num3}
 {word} ({acr}) {word2} {word3}, {acr2} {word4}
+{Word} {word2} ({acr}) [is|are|means|stands for] {word3} {word4}[.|, {word5}]
+[Customers|People|Users|Teams|Children] with [an |a |] {acr} [may|can|should|often] {word} {word2}[.|, {word3}]
+"{Word}," "{Word2}," [or|and] "{Word3}"[.|, {word} {word2}]
+[Its|The|Your] [status|state|label] [is|may say|reads] "{Word}" [or|and|not] "{Word2} {Word3}"[.| {word}]
+{lb}{lb}{Word} [{Word2}|or {Word2}|]{rb}{rb} [{word}|or {lb}{lb}{Word3}{rb}{rb}|the {word2}]
+[Look for|Click on|Tap|Find|Use] the [option to |]{lb}{lb}{Word}{rb}{rb}[ or "{Word2} {Word3}"|][ button| tab| link|].
+{word} [on|of|in|to] [our|your|the] {word2}.¶{num}. {Word} [to the|the|to your|any|your|all] {word3} {word4}[.|:] {Word2} {word5}.¶{num2}. {Word3} [the|your|on|to] {word6}.
+[the following|these steps|some tips|options]:¶¶1. {Word}, {word} {word2} {word3}.¶2. {Word2} [the|your|to] {word4}.¶3. {Word3}: {word5} {word6}
+"[Add|Go|Back|Return|Skip|Save|Move|Log in|Sign up] to {Word}"[ button| link| page|][.|, {word} {word2}]
+[a|the] "{Word} {Word2}" or "{Word3} [{WORD}|{Word4} {Word5}]" [button|option|link|tab|message]
+{Word} [{word}|{Word2}] {acr}[-|/]{acr2}[-|/]{acr3} [{word2}|{num}]
+[My favourite|The best|Her new|Their first|That old|This] [song|film|album|novel|play|game|series|episode|poem|podcast] is [called |]["{Title}"|{Title}][.|, {word} {word2}| by {name}.]
+[Play|Skip|Stream|Sing|Record] [me |][{Title}|"{Title}"][ again| next| on repeat| by {name}|][.|!|, please.|]
+[I am|We were|They kept|She is|He was] [listening to|watching|reading|humming|rehearsing|queuing for] ["{Title}"|{Title}][ <when>| on TV| on the radio|][.|!]
+"{Title}" [is|was|will be] [on at {time}|sold out|the number one|a remake|my ringtone|stuck in my head][.|!]
+[Season|Episode|Volume|Chapter|Track|Level] {num} of {Title} [is out|was cut|made me cry|is too long][.|!]
+[{Title}|"{Title}"] by {name} [is|was] [on at {time}|sold out|the number one|a classic][.|!]
+[a|my|our|your|the new|this] {Brand} [phone|car|jacket|sofa|blender|printer|bike|camera|watch|cream|router] [broke|is great|costs {money}|arrived <when>|has {word} {word2}][.|!]
+[Does|Will] the {Brand} [{num} |Pro |Mini |Plus |]{word} [with|without|and] {word2}?
+{num}. {Word} {Word2}: [If|When|Once] {word} {word2}, {word3} {word4}.¶{num2}. {Word3} {Word4}: {word5} {word6}
+[{num}. |- ||]{Word}, you [can|may|will|could] [also |always |]{word} {word2}[.|, {word3}]
 `{word}.{word2}` {word3} `--{word4} {num}`, {word5} {word6}
 [IBAN|Account|Acct|Bank details|Transfer to|Pay into|My account is|send it to][:| :|] {iban}[.|, {word} {word2}|]
 {iban}

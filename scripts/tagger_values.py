@@ -44,3 +44,13 @@ LANGUAGES: Final = words(
     "English French German Spanish Italian Portuguese Russian Arabic Hindi Japanese Mandarin Korean Dutch Swedish Greek Latin Turkish"
 )
 COLOURS: Final = words("red blue green black white grey silver gold pink purple navy beige")
+SYLLABLES: Final = words("""
+ba be bi co cy da do ep fa fe ga gle hy im ja ka la le lo lu mi my na ne ni no pa pra pro ra re ri ro sa se si sy ta te ti tra va ve vi xe za zo zy
+""")
+BRAND_ENDS: Final = words("""
+a an ax da dex dyne ex il in ine ix lor lyn nex ol on or pril ra rin stat sta tin tra tril vir xa zole
+""")
+"""What names of medicines and brands are made up from."""
+TITLE_WORDS: Final = options("""
+The|A|Of|My|Your|And the|In the|Me|You|To|On|Dear|Hey|Oh|Goodbye|Hello|One More|Forever|Don't|I'm|We Are|Old|Sweet|Never|Little
+""")

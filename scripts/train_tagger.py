@@ -1,4 +1,4 @@
-"""Train the tagger of names, places and addresses: ``python scripts/train_tagger.py``.
+"""Train the tagger of names, places and addresses: ``python scripts/train_tagger.py --dictionary FILE``.
 
 All texts are made up from patterns and lists of names, anew for each step. The same seed gives the
 same weights on the same machine with the same library versions.
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tagger_corpus import Corpus, Marked
+from tagger_dictionary import load_dictionary
 from tagger_lexicon import build_lexicon
 from tagger_names import load_names
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class Recipe:
     steps: int
     seconds: float = 0.0
     texts: int = 220
-    width: int = 64
+    width: int = 80
     peak: float = 4e-3
 
 
@@ -313,13 +314,14 @@ def main() -> None:
     """Train, write, judge on patterns that were held out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET)
-    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--seconds", type=float, default=0.0, help="end by the clock instead")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dictionary", type=Path, required=True, help="see tagger_dictionary.py")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    names = load_names()
+    names = load_names(load_dictionary(chosen.dictionary))
     corpus = Corpus(names, stream(chosen.seed, "corpus"), heldout=False)
     lexicon = build_lexicon(names, corpus)
     print(f"{len(lexicon.keys)} keys, {int(lexicon.rows.max())} rows", file=sys.stderr)

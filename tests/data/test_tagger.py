@@ -415,6 +415,42 @@ def test_names_in_sentences_written_by_hand(tagger: Tagger) -> None:
         assert scores[kind][0] >= 0.6, scores
 
 
+# What a ward writes; of people it names two.
+WARD = """
+Leukemia may affect red blood cells, white blood cells and platelets.
+Marfan syndrome runs in families: mutations in FBN1 weaken the wall of the aorta.
+People with GERD often cough at night; Prilosec or a light supper may help.
+Impression: Crohn's disease, moderate. Plan: azathioprine 100 mg, colonoscopy in May.
+- Hepatomegaly - Hypotonia 50% - Short stature 7.5%
+What are the symptoms of Non-Hodgkin Lymphoma?
+Leishmania is carried by sandflies, Toxoplasma gondii by cats.
+Babinski negative, Romberg negative, chest clear, no edema.
+Ultrasound of the gallbladder: no stones. Murphy sign absent.
+Dementia is not a normal part of ageing; ask about Aricept and Namenda.
+Kidney failure means that dialysis or a transplant is needed.
+Patient «PWilhelmina Achterberg», seen by Dr. «POkonjo», has sarcoidosis of the lung.
+""".strip().split("\n")
+
+
+def test_illnesses_and_medicines_are_nobody(tagger: Tagger) -> None:
+    marked = [unmarked(line) for line in WARD]
+    found = [(truth, tagger.spans(text)) for text, truth in marked]
+    assert score(found)["PERSON"][0] == 1
+    # Signs and medicines that stand alone are still taken for people: Babinski, Murphy, Aricept.
+    said = sum(span.kind == "PERSON" for _, spans in found for span in spans)
+    assert said <= 2 + 4, found
+
+
+def test_hardly_anybody_is_found_in_answers_about_illnesses(tagger: Tagger) -> None:
+    """MedQuAD names discoverers of illnesses and hardly anybody else: a find is a mistake."""
+    path = DATA / "medquad-sample" / "medquad.jsonl"
+    if not path.exists():
+        pytest.skip("the shared data folder has no medquad-sample")
+    texts = [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()[::8]]
+    people = sum(span.kind == "PERSON" for spans in tagger.batch(texts) for span in spans)
+    assert people < 250 * sum(map(len, texts)) / 1e6
+
+
 def joined(text: str, spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Make one address of a number, street, flat, town and country that only blanks part."""
     whole: list[tuple[int, int, str]] = []
@@ -456,8 +492,8 @@ def test_names_in_sentences_by_others(tagger: Tagger) -> None:
     texts = [row["full_text"] for row in rows]
     truth = [joined(text, spans) for text, spans in zip(texts, truth, strict=True)]
     scores = score(zip(truth, tagger.batch(texts), strict=True))
-    assert scores["PERSON"][0] >= 0.86, scores
-    assert scores["PERSON"][1] >= 0.78, scores
+    assert scores["PERSON"][0] >= 0.88, scores
+    assert scores["PERSON"][1] >= 0.87, scores
     assert scores["ADDRESS"][0] >= 0.94, scores
     assert scores["ADDRESS"][1] >= 0.88, scores
     assert scores["PLACE"][0] >= 0.68, scores
