@@ -44,6 +44,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "starlette": ("run/flower", "serve"),
     "llguidance": ("serve",),
     "tenseal": ("codec/he.py",),
+    "zstandard": ("codec/he.py",),
     "presidio_analyzer": ("data/pii/presidio.py",),
     "presidio_anonymizer": (),
     "spacy": (),

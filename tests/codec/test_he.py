@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -19,6 +20,8 @@ from sottovoce.codec import bfv, he
 from sottovoce.codec.coding import Coding, add, close, open_sum, quantise
 from sottovoce.errors import ConfigError, MissingExtraError, VerificationError
 from sottovoce.rng import secret_source
+
+zstandard = pytest.importorskip("zstandard")
 
 N = 4096
 HEAD = he.PUBLIC_BYTES + 4
@@ -441,11 +444,59 @@ def test_what_does_not_begin_like_seal_never_reaches_its_parser(keys, upload, ts
         refused(framed(head, chunk, two), empty, "holds what is no ciphertext")
 
 
+def body_of(ciphertext):
+    """What a ciphertext holds, unpacked."""
+    return zstandard.ZstdDecompressor().decompress(ciphertext[16:])
+
+
+def packed(ciphertext, body, **settings):
+    """A ciphertext that holds another body."""
+    inner = zstandard.ZstdCompressor(**settings).compress(body)
+    return ciphertext[:8] + (16 + len(inner)).to_bytes(8, "little") + inner
+
+
+LAYOUT = (
+    *(slice(32, 33), slice(33, 41), slice(41, 49), slice(49, 57), slice(57, 65), slice(65, 73)),
+    *(slice(73, 75), slice(75, 76), slice(78, 79), slice(79, 81), slice(81, 89), slice(89, 97)),
+)
+"""Of a body, all that says how long anything is."""
+
+
+def test_seal_gets_no_layout_but_its_own(keys, upload, ts, monkeypatch):
+    """From a body that broke off elsewhere than it said, SEAL ended the whole process."""
+    one, two = he._chunks(upload, keys.parameters, count=1, title="vector")
+    body, head = body_of(one), upload[:HEAD]
+    assert he._unpacked(packed(one, body), "vector")[16:] == body
+    monkeypatch.setattr(ts._ts_cpp, "BFVVector", lambda *_: pytest.fail("it was parsed"))
+    bad = [b"", body[:16], body[:97], body[:-1], body + b"\0", body[8:], bytes(len(body))]
+    for part in LAYOUT:
+        for octets in (b"\0", b"\x01", b"\x7f", b"\xff"):
+            changed = bytearray(body)
+            changed[part] = octets * len(changed[part])
+            bad += [bytes(changed)] if changed != body else []
+    for other in bad:
+        refused(framed(head, packed(one, other), two), he.Total(keys.parameters), "another shape")
+
+
+def test_what_cannot_be_unpacked_or_grows_too_large_is_refused(keys, upload):
+    one, two = he._chunks(upload, keys.parameters, count=1, title="vector")
+    empty, head = he.Total(keys.parameters), upload[:HEAD]
+    for rest in (bytes(len(one) - 16), one[16:-1], one[16:60], b""):
+        chunk = one[:8] + (16 + len(rest)).to_bytes(8, "little") + rest
+        refused(framed(head, chunk, two), empty, "cannot be unpacked|another shape")
+    bomb = packed(one, bytes(2**28))
+    assert len(bomb) < bfv.CHUNK_LIMIT
+    tracemalloc.start()
+    refused(framed(head, bomb, two), empty, "cannot be unpacked|another shape")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
 def test_what_seal_does_not_read_is_refused(keys, upload):
     one, two = he._chunks(upload, keys.parameters, count=1, title="vector")
     empty, head = he.Total(keys.parameters), upload[:HEAD]
-    rest = bytes(len(one) - 16)
-    refused(framed(head, one[:16] + rest, two), empty, "holds what SEAL does not read")
+    too_large = body_of(one)[:-8] + b"\xff" * 8
+    refused(framed(head, packed(one, too_large), two), empty, "holds what SEAL does not read")
     refused(framed(head, one, two[:3] + b"\x63" + two[4:]), empty, "what SEAL does not read")
 
 
@@ -465,7 +516,7 @@ def test_a_product_is_refused(ts):
     # It is larger than a ciphertext may be, unless it is one that compresses well.
     assert len(data) > bfv.CHUNK_LIMIT
     parsed = he._framed(vector.mul(vector))[1]
-    with pytest.raises(VerificationError, match="3 polynomials"):
+    with pytest.raises(VerificationError, match="another shape"):
         he._parse(parsed, keys._context, "vector")
 
 

@@ -13,8 +13,9 @@ And it does not authenticate: a server can add to a sum, or replace it by what i
 checksum in the words finds mistakes, not forgeries.
 
 **Parsing.** Ciphertexts are parsed by SEAL in C++. Its outer layer, by TenSEAL, reads beyond its
-memory where the numbers in it lie, so it is not let near bytes from outside: it is written here
-anew, around ciphertexts whose size, header and shape are verified.
+memory where the numbers in it lie, and SEAL itself ends the whole process where a compressed stream
+breaks off in the wrong place. So neither is let near bytes from outside: they are unpacked here, and
+written anew around a body of exactly the size and shape that it must have.
 
 Encryption draws its randomness in SEAL, seeded by the operating system for each ciphertext.
 """
@@ -49,12 +50,22 @@ TRUST: Final = (
 )
 """What a log and a report say about this mode."""
 
-# How SEAL begins: magic, size of this header, version, compression (2 is zstd), nothing, size.
+# How SEAL begins: magic, size of this header, version, compression, nothing, size.
 _SEAL: Final = struct.Struct("<HB2xBHQ")
-_SEAL_START: Final = (0xA15E, 16, 2, 0)
+_MAGIC, _PLAIN, _ZSTD = 0xA15E, 0, 2
+# What a ciphertext holds behind the name of its parameters: whether it is transformed, polynomials,
+# coefficients of each, primes, a scale, a factor; then, behind a header of their own, how many
+# coefficients follow, 64 bits each.
+_SHAPE: Final = struct.pack("<?QQQdQ", False, 2, DEGREE, 1, 1.0, 1)
+_COEFFICIENTS: Final = 2 * DEGREE
+_NAME_BYTES: Final = 32
+_LIST_BYTES: Final = _SEAL.size + 8 + 8 * _COEFFICIENTS
+_BODY_BYTES: Final = _NAME_BYTES + len(_SHAPE) + _LIST_BYTES
 # A vector of one chunk in TenSEAL's outer layer: its 4096 slots, then a ciphertext of this size.
 _OUTER: Final = b"\x0a\x02\x80\x20\x12"
 _OUTER_BYTES: Final = len(_OUTER) + 3
+_WINDOW: Final = 1 << 17
+"""Bytes that unpacking may look back; no ciphertext has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,22 +307,50 @@ def _parse(ciphertext: bytes, context: Any, title: str) -> Any:
 
     The outer layer is written here, because TenSEAL believes what it says: a vector with more
     slots than its ciphertext has, or with fewer ciphertexts than slots, is read beyond its memory.
+    And SEAL gets no compressed stream and no number of its own layout from outside: it gets
+    coefficients, of which there are as many as it expects.
     """
-    size = len(ciphertext)
-    start = _SEAL.unpack_from(ciphertext) if size >= _SEAL.size else ()
-    if start != (*_SEAL_START, size):
-        raise VerificationError(f"the {title} holds what is no ciphertext")
+    tenseal, plain = _tenseal(), _unpacked(ciphertext, title)
+    size = len(plain)
     varint = bytes((size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14))
     try:
-        vector = _tenseal()._ts_cpp.BFVVector(context.data, _OUTER + varint + ciphertext)
-        (seen,) = vector.ciphertext()
+        # SEAL verifies the name of the parameters and the range of every coefficient.
+        return tenseal._ts_cpp.BFVVector(context.data, _OUTER + varint + plain)
     except Exception as problem:
         raise VerificationError(f"the {title} holds what SEAL does not read") from problem
-    # SEAL has verified the ring, the modulus and the range of every coefficient. A product of two
-    # ciphertexts has more polynomials, which would stay in the sum.
-    if seen.size() != 2:
-        raise VerificationError(f"the {title} holds a ciphertext of {seen.size()} polynomials")
-    return vector
+
+
+def _unpacked(ciphertext: bytes, title: str) -> bytes:
+    """A ciphertext from outside as SEAL writes it without compression, its layout verified."""
+    size = len(ciphertext)
+    start = _SEAL.unpack_from(ciphertext) if size >= _SEAL.size else ()
+    if start != (_MAGIC, _SEAL.size, _ZSTD, 0, size):
+        raise VerificationError(f"the {title} holds what is no ciphertext")
+    zstandard = _zstandard()
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    try:
+        body: bytes = unpacker.stream_reader(ciphertext[_SEAL.size :]).read(_BODY_BYTES + 1)
+    except zstandard.ZstdError as problem:
+        raise VerificationError(f"the {title} holds what cannot be unpacked") from problem
+    begin = _NAME_BYTES + len(_SHAPE)
+    if len(body) != _BODY_BYTES or body[_NAME_BYTES:begin] != _SHAPE:
+        raise VerificationError(f"the {title} holds a ciphertext of another shape")
+    inner = (_MAGIC, _SEAL.size, _PLAIN, 0, _LIST_BYTES)
+    count = int.from_bytes(body[begin + _SEAL.size : begin + _SEAL.size + 8], "little")
+    if _SEAL.unpack_from(body, begin) != inner or count != _COEFFICIENTS:
+        raise VerificationError(f"the {title} holds a ciphertext of another shape")
+    version = ciphertext[3:5]
+    head = bytearray(_SEAL.pack(_MAGIC, _SEAL.size, _PLAIN, 0, _SEAL.size + _BODY_BYTES))
+    head[3:5] = version
+    return bytes(head) + body
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError as problem:
+        raise MissingExtraError("zstandard", extra="he") from problem
+    return zstandard
 
 
 def _tenseal() -> Any:
