@@ -28,6 +28,8 @@ OPERATIONS = (
     "GET /healthz",
     "GET /metrics",
 )
+VOCABULARY = 4096
+"""Tokens of the bundled model."""
 ONE_OF = 8
 """Of so many cases that are counted up, one is tried every time, the others in the slow test."""
 
@@ -69,14 +71,20 @@ def judged(case: Any, line: requests.Session) -> int:
 
 
 def answerable(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """A body with a model that is there and a short answer: made-up ones are none, and endless."""
+    """A body with a model that is there and a short answer: made-up ones are none, and endless.
+
+    And with tokens that the model has, of which a number that is made up is hardly ever one.
+    """
     names = LIMITS[path]
     asked = {name: body[name] for name in names if body.get(name) is not None}
     limits = {name: min(value, 4) for name, value in asked.items() if type(value) is int}
     if not asked:
         limits = {names[0]: 4}
     model = {"model": "shops"} if isinstance(body.get("model"), str) else {}
-    return body | limits | model
+    prompt = body.get("prompt")
+    of_tokens = isinstance(prompt, list) and all(type(one) is int for one in prompt)
+    known = {"prompt": [one % VOCABULARY for one in prompt or ()]} if of_tokens else {}
+    return body | limits | model | known
 
 
 def counted_up(described: Any, label: str) -> list[Any]:
