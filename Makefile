@@ -45,7 +45,7 @@ test: $(STAMP) ## run the tests that take seconds
 	$(PASSIVE) $(BIN)/pytest tests -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP) ## run the tests that take minutes
-	$(BIN)/pytest tests -m "slow and not fuzz"
+	$(PASSIVE) $(BIN)/pytest tests -m "slow and not fuzz"
 
 fuzz: $(STAMP) ## made-up bytes for every parser, ten minutes each; SOTTO_FUZZ_SECONDS shortens it
 	$(BIN)/pytest tests/fuzz -m fuzz --timeout=0
