@@ -1,7 +1,7 @@
 """English words for the tagger out of SCOWL, Kevin Atkinson's word lists, as Debian hands them out.
 
 The list is not kept here. ``apt-get install wamerican-large`` puts it in the folder of dictionaries.
-Its licence wants to be named where something made of it goes: ``docs/scrubbing.md`` does.
+Its licence wants to go wherever something made of it goes: ``tagger_notices.txt`` beside the weights.
 """
 
 from __future__ import annotations

@@ -55,6 +55,10 @@ class EnglishValues:
         """A whole number, both ends included."""
         return low + int(self.rng.random() * (high - low + 1))
 
+    def letters(self, least: int, most: int) -> str:
+        """So many large letters."""
+        return "".join(chr(65 + self.number(0, 25)) for _ in range(self.number(least, most)))
+
     def word(self) -> str:
         """A plain word, most often a common one."""
         return self.pick(self.names.dictionary if self.chance(0.15) else self._common_words)

@@ -31,11 +31,7 @@ def plain(values: EnglishValues) -> dict[str, Callable[[], str]]:
     """Slots whose values are no personal name."""
     n, pick = values.number, values.pick
     return {
-        "acr": lambda: (
-            pick(ACRONYMS)
-            if values.chance(0.6)
-            else "".join(chr(65 + n(0, 25)) for _ in range(n(2, 4)))
-        ),
+        "acr": lambda: pick(ACRONYMS) if values.chance(0.6) else values.letters(2, 4),
         "initial": lambda: chr(65 + n(0, 25)),
         "phone": lambda: re.sub(
             "#",

@@ -101,17 +101,13 @@ class MedicalValues:
 
     def gene(self) -> str:
         """A gene, by its short name."""
-        name = self._letters(2, 5)
+        name = self.short()
         end = chr(65 + self._values.number(0, 25)) if self._values.chance(0.3) else ""
         return f"{name}{self._values.number(1, 29)}{end}"
 
     def short(self) -> str:
         """What an illness is shortened to."""
-        return self._letters(2, 5)
-
-    def _letters(self, least: int, most: int) -> str:
-        count = self._values.number(least, most)
-        return "".join(chr(65 + self._values.number(0, 25)) for _ in range(count))
+        return self._values.letters(2, 5)
 
     def slots(self) -> dict[str, Callable[[], str]]:
         """Slots whose values are no personal name."""

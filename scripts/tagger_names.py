@@ -204,7 +204,8 @@ def load_names(dictionary: Iterable[str]) -> Names:
     """
     given = [name for place in LOCALES for name in _listed("person", place, _GIVEN)]
     family = [name for place in LOCALES for name in _listed("person", place, _FAMILY)]
-    towns = [name for place in LOCALES for name in _listed("address", place, _CITY)]
+    # Faker makes one of its lists out of a set, whose order changes from process to process.
+    towns = sorted(name for place in LOCALES for name in _listed("address", place, _CITY))
     states = [name for place in LOCALES for name in _listed("address", place, _STATE)]
     english, chinese = _geography()
     lands = [

@@ -484,10 +484,14 @@ def test_what_cannot_be_unpacked_or_grows_too_large_is_refused(keys, upload):
     for rest in (bytes(len(one) - 16), one[16:-1], one[16:60], b""):
         chunk = one[:8] + (16 + len(rest)).to_bytes(8, "little") + rest
         refused(framed(head, chunk, two), empty, "cannot be unpacked|another shape")
-    bomb = packed(one, bytes(2**28))
+    # It says that so much must be looked back.
+    refused(framed(head, packed(one, bytes(2**20)), two), empty, "cannot be unpacked")
+    # It looks back a little, does not say how long it is, and goes on and on.
+    narrow = zstandard.ZstdCompressionParameters(window_log=16, write_content_size=False)
+    bomb = packed(one, bytes(2**28), compression_params=narrow)
     assert len(bomb) < bfv.CHUNK_LIMIT
     tracemalloc.start()
-    refused(framed(head, bomb, two), empty, "cannot be unpacked|another shape")
+    refused(framed(head, bomb, two), empty, "another shape")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -630,6 +634,12 @@ def test_without_tenseal_the_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "tenseal", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'sottovoce\[he\]'"):
         he.make_keys(16, 3, 10)
+
+
+def test_without_zstandard_the_error_names_the_remedy(keys, upload, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingExtraError, match=r"zstandard.*pip install 'sottovoce\[he\]'"):
+        he.add(he.Total(keys.parameters), upload, client="rome")
 
 
 def test_importing_the_module_does_not_import_tenseal():

@@ -394,6 +394,11 @@ def test_the_command_says_what_is_served_and_where(
     assert told == {"address": "http://127.0.0.1:9", "base_url": "http://127.0.0.1:9/v1"}
     assert found == [Serving((Path("a"), Path("b")), "127.0.0.1", 9)]
     assert found[0].key_file == Path("keys.json").resolve()
+    monkeypatch.setattr("sys.argv", ["sotto", "serve", "a", "--dashboard"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert found[1] == Serving((Path("a"),), models=False)
+    assert "for programs" not in capsys.readouterr().out
 
 
 def test_the_command_makes_shows_and_takes_back_keys(

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,10 +80,12 @@ def serve(serving: Serving, ready: Callable[[str], None] | None = None) -> None:
         ConfigError: the address cannot be used, the runs cannot be served together, or there is no
             run to be shown.
     """
-    with bound(serving.host, serving.port) as listener, ExitStack() as stack:
-        answers = stack.enter_context(_answers(serving)) if serving.models else None
-        if answers is None:
-            _require_folders(serving.runs)
+    if not serving.models:
+        _require_folders(serving.runs)
+    with (
+        bound(serving.host, serving.port) as listener,
+        _answers(serving) if serving.models else nullcontext() as answers,
+    ):
         gate = Gate(KeyFile(serving.key_file), open_without=is_loopback(serving.host))
         app = make_app(answers, gate, Board(serving.places))
         if warning := gate.warning():
